@@ -1,0 +1,3 @@
+"""lastlog: the flight recorder for OpenWrt routers."""
+
+__version__ = "0.1.0"
