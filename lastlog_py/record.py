@@ -9,7 +9,6 @@ The field names are the public JSON of CONTRACT, RECORD.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, NamedTuple
 
 __all__ = ["Boot", "Frame", "Kernel", "Oom", "Problem", "Record", "Source", "captured",
@@ -36,7 +35,8 @@ class Source(NamedTuple):
     medium: str                         # "ramoops" | "pstore" | "mtdoops" | "archive" | ...
     zone: int | None = None             # index of the zone among its kind; None: no zones there
     offset: int | None = None           # bytes from the region's start; None: not in a region
-    size: int = 0                       # bytes it takes up there, as captured
+    size: int = 0                       # bytes it takes up there, as captured, without headers
+    zone_size: int | None = None        # bytes of the whole zone; None: not in a zone
     compression: str | None = None      # "deflate", "zstd", ...; None: it was plain text
     ecc_corrected: int | None = None    # bytes put right; None: no ECC was read
     ecc_failed: int | None = None       # blocks beyond repair
@@ -106,7 +106,7 @@ class Record(NamedTuple):
     boot: Boot | None = None
     title: str = ""                     # one line for people
     signature: str | None = None        # what groups equal crashes
-    count: int = 1                      # of that signature, from the archive
+    count: int = 1  # type: ignore[assignment]  # hides tuple.count on purpose: of that signature, from the archive
     first_seen: float | None = None
     last_seen: float | None = None
     crash: str | None = None            # id of the record that tells this crash whole: its own,
@@ -135,6 +135,8 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
     time: seconds, exact to the microsecond, as the medium gives it.
     raw: the captured bytes, if `body` is not all of them.
     """
+    import hashlib  # here, not above: only new records need it
+
     stamp = "" if time is None else f"{time:.6f}"
     digest = hashlib.sha256(b"\0".join((kind.encode(), stamp.encode(), body, raw or b"")))
     return Record(id=f"{kind[0]}-{digest.hexdigest()[:12]}", kind=kind, text=readable(body),
@@ -168,7 +170,7 @@ def from_dict(fields: dict[str, Any]) -> Record:
         known["boot"] = Boot(**_known(Boot, fields["boot"]))
     if known.get("kernel"):
         kernel = _known(Kernel, fields["kernel"])
-        kernel["trace"] = tuple(Frame(**_known(Frame, frame)) for frame in kernel.get("trace") or ())
+        kernel["trace"] = tuple(Frame(**_known(Frame, each)) for each in kernel.get("trace") or ())
         if kernel.get("oom"):
             kernel["oom"] = Oom(**_known(Oom, kernel["oom"]))
         known["kernel"] = Kernel(**kernel)

@@ -1,0 +1,549 @@
+"""Saved records: a directory with one file each, bounded in bytes, that a power cut cannot hurt.
+
+A record is written under a temporary name in the same directory, synced, read back from the
+medium, renamed, and the directory is synced; what has to go for it goes after that.  Writers
+take turns by a lock on the directory itself: it needs no file, and a dead owner cannot hold it.
+Readers need no lock.  The format of a file is in archive_file.py, what goes first in
+archive_quota.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from .archive_file import MOST, Entry, Found, is_id, pack, parse, unpack
+from .archive_quota import Saved, next_entry, tallied, victims
+from .errors import LastlogError
+from .record import Problem, Record
+
+__all__ = ["Archive", "DeleteResult", "Found", "SaveResult", "Skipped", "parse"]
+
+PATIENCE = 5.0                          # seconds that a writer waits for another one
+MOUNTS = ("/mnt", "/media")             # what stands in these is a drive's place, not a directory
+_SUFFIX = ".gz"
+_ABSENT = "is not in the archive"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Skipped(NamedTuple):
+    """A record with which nothing was done."""
+
+    id: str
+    why: str                            # for people: what is wrong and what to do
+
+
+class SaveResult(NamedTuple):
+    saved: list[str]                    # ids that stand in the archive now
+    skipped: list[Skipped]
+
+
+class DeleteResult(NamedTuple):
+    deleted: list[str]
+    kept: list[Skipped]
+
+
+class _Shelf(NamedTuple):
+    """What the directory holds, by what it is."""
+
+    files: list[Saved]
+    leftovers: list[str]                # temporary files of an interrupted save
+    strangers: list[str]                # names that are not ours: left alone
+
+
+class Archive:
+    """The saved records in one directory.
+
+    path: need not exist.  limit: bytes that all its files together may take.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        self.path = path
+        self.limit = limit
+
+    # Reading: never raises
+
+    def headers(self) -> tuple[list[Record], list[Problem]]:
+        """Every saved record without its text, newest first, and what else there is to say.
+
+        count, first_seen and last_seen are those of its signature.
+        """
+        try:
+            with _opened(self.path) as folder:
+                shelf = _survey(folder)
+                leftovers = _abandoned(folder, shelf.leftovers)
+        except OSError as error:
+            return [], _unopened(self.path, error)
+        problems = [_damaged(self.path, each) for each in shelf.files if each.damage]
+        problems += [Problem(f"{self.path}/{name}", "half-written when it was interrupted: the "
+                             "next save removes it", "info") for name in leftovers]
+        if shelf.strangers:
+            problems.append(_strange(self.path, shelf.strangers))
+        return tallied(shelf.files), problems
+
+    def load(self, id: str) -> Found:
+        """The record whole, with its text; what is left of a damaged one, and a problem.
+
+        Both are None if there is no such record.
+        """
+        where = f"{self.path}/{_name(id)}"
+        try:
+            with _opened(self.path) as folder:
+                packed = _read(folder, _name(id)) if is_id(id) else None
+        except FileNotFoundError:
+            packed = None
+        except OSError as error:
+            return Found(None, Problem(where, _unreadable(error), "error"))
+        if packed is None:
+            return Found(None, None)
+        record, problem = parse(packed, where)
+        return Found(record._replace(id=id, state="saved") if record else None, problem)
+
+    def ids(self) -> list[str]:
+        """The ids of all files, the damaged ones too: what `delete` can delete."""
+        try:
+            with _opened(self.path) as folder:
+                return [each.name.removesuffix(_SUFFIX) for each in _survey(folder).files]
+        except OSError:
+            return []
+
+    def holds(self, id: str) -> bool:
+        """Whether the saved copy stands, reads back right, and would outlive a power cut now."""
+        try:
+            with _opened(self.path) as folder:
+                return is_id(id) and _holds(folder, id)
+        except OSError:
+            return False
+
+    def usage(self) -> int:
+        """Bytes that the archive's files take; 0 where it cannot be read."""
+        try:
+            with _opened(self.path) as folder:
+                return sum(_size(folder, name) or 0 for name in os.listdir(folder)
+                           if _is_record(name) or _is_leftover(name))
+        except OSError:
+            return 0
+
+    # Writing: raises LastlogError where nothing at all could be done
+
+    def save(self, records: Sequence[Record]) -> SaveResult:
+        """Make `records` durable, the oldest first; give them oldest first where no time tells.
+
+        One that is there and whole is saved already, without a write.
+        """
+        wanted = {each.id: each for each in records}
+        if all(map(self.holds, wanted)):
+            return SaveResult(list(wanted), [])
+        with _translated(self.path):
+            _create(self.path)
+            with _opened(self.path) as folder:
+                _lock(folder, self.path)
+                return _Writer(folder, self).save(sorted(wanted.values(), key=_moment))
+
+    def delete(self, ids: Iterable[str]) -> DeleteResult:
+        """Delete the files of `ids`, whatever their state."""
+        wanted = list(dict.fromkeys(ids))
+        with _translated(self.path):
+            try:
+                with _opened(self.path) as folder:
+                    _lock(folder, self.path)
+                    return _delete(folder, wanted)
+            except FileNotFoundError:
+                return DeleteResult([], [Skipped(id, _ABSENT) for id in wanted])
+
+
+class _Writer:
+    """One save, under the lock."""
+
+    def __init__(self, folder: int, archive: Archive) -> None:
+        self.folder, self.path, self.limit = folder, archive.path, archive.limit
+        shelf = _survey(folder)
+        self.files = shelf.files
+        _remove(folder, shelf.leftovers)
+        if not self.files:
+            _sync_parents(self.path)
+
+    def save(self, records: Iterable[Record]) -> SaveResult:
+        saved: list[str] = []
+        skipped: list[Skipped] = []
+        for record in records:
+            try:
+                self._add(record)
+                saved.append(record.id)
+            except LastlogError as error:
+                if error.code in ("io", "read-only") and not saved:
+                    raise
+                skipped.append(Skipped(record.id, f"{error.message}: {error.hint}"))
+        left = {each.name for each in self.files}
+        skipped += [Skipped(id, "made room for newer ones at once: raise archive_limit")
+                    for id in saved if _name(id) not in left]
+        return SaveResult([id for id in saved if _name(id) in left], skipped)
+
+    def _add(self, record: Record) -> None:
+        """Write one record, then remove what has to go for it; a full disk turns that round."""
+        others = [each for each in self.files if each.name != _name(record.id)]
+        if self._stands(record.id):
+            return
+        entry = next_entry(record, others)
+        packed = _packed(entry)
+        incoming = Saved(_name(record.id), len(packed), entry)
+        going = self._going(incoming, others, 0)
+        try:
+            self._write(incoming.name, packed)
+        except LastlogError as error:
+            if error.code != "no-space":
+                raise
+            going = self._going(incoming, others, len(packed))
+            self._drop(going)
+            self._write(incoming.name, packed)
+        self.files = [incoming, *(each for each in self.files if each.name != incoming.name)]
+        with suppress(OSError):         # the record stands; the next save tries again
+            self._drop(going)
+
+    def _stands(self, id: str) -> bool:
+        """Whether the record need not be written.  Raises if it must not be."""
+        if not is_id(id):
+            raise LastlogError("bad-argument", f"{id!r} cannot be the name of a file", "rename it")
+        if any(each.newer for each in self.files if each.name == _name(id)):
+            raise LastlogError("busy", "a newer lastlog has saved it", "update lastlog to read it")
+        return _holds(self.folder, id)
+
+    def _going(self, incoming: Saved, others: list[Saved], least: int) -> list[Saved]:
+        """What goes for `incoming`: as much as the limit demands, and at least `least` bytes."""
+        used = sum(each.size for each in others)
+        going = victims(incoming, others, max(used + incoming.size - self.limit, least))
+        if going is None:
+            raise _no_room(incoming, used, self.limit, disk=least > 0)
+        return going
+
+    def _write(self, name: str, packed: bytes) -> None:
+        with _translated(self.path):
+            _write(self.folder, name, packed)
+
+    def _drop(self, going: list[Saved]) -> None:
+        names = {each.name for each in going}.intersection(each.name for each in self.files)
+        if names:
+            _remove(self.folder, names)
+            self.files = [each for each in self.files if each.name not in names]
+
+
+# Names
+
+def _name(id: str) -> str:
+    return id + _SUFFIX
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(_SUFFIX) and is_id(name.removesuffix(_SUFFIX))
+
+
+def _temporary(name: str) -> str:
+    return f".{name}.new"
+
+
+def _is_leftover(name: str) -> bool:
+    return name == _temporary(name[1:-4]) and _is_record(name[1:-4])
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else ascii(name)
+
+
+# The directory
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    folder = os.open(path, _FOLDER)
+    try:
+        if _away(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, path: str) -> None:
+    """Wait for other writers; closing the directory ends the lock."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise LastlogError("busy", f"another process keeps writing to {path}",
+                                   "try again in a moment") from None
+            time.sleep(0.02)
+
+
+def _abandoned(folder: int, leftovers: list[str]) -> list[str]:
+    """Those leftovers that no running save is about to rename."""
+    if not leftovers:
+        return []
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return []
+    return [name for name in leftovers if _size(folder, name) is not None]
+
+
+def _survey(folder: int) -> _Shelf:
+    shelf = _Shelf([], [], [])
+    for name in sorted(os.listdir(folder)):
+        if _is_leftover(name):
+            shelf.leftovers.append(name)
+        elif not _is_record(name) or _size(folder, name) is None:
+            shelf.strangers.append(name)
+        elif each := _examined(folder, name):
+            shelf.files.append(each)
+    return shelf
+
+
+def _examined(folder: int, name: str) -> Saved | None:
+    """A file of the archive, checked to its last byte; None if it has just been evicted."""
+    try:
+        packed = _read(folder, name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Saved(name, _size(folder, name) or 0, None, _unreadable(error))
+    entry, damage, newer = unpack(packed, text=False)
+    if entry and not damage and _name(entry.record.id) != name:
+        damage = f"holds {entry.record.id}: name it {_name(entry.record.id)}"
+    return Saved(name, len(packed), entry, damage, newer)
+
+
+def _size(folder: int, name: str) -> int | None:
+    """Bytes of a plain file; None if it is none, or not there."""
+    try:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _create(path: str) -> None:
+    """Make the directory and its parents, but not in the place of a drive that is not there."""
+    if away := _away(path):
+        raise away
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for at in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(at, 0o700)
+
+
+def _away(path: str) -> LastlogError | None:
+    """Why the directory belongs to a drive that is not there; None if it does not."""
+    at = path
+    while at and not os.path.lexists(at):
+        at = os.path.dirname(at)
+    if os.path.islink(at) and not os.path.exists(at):
+        return LastlogError("io", f"{at} points to {_shown(os.readlink(at))}, which is not there",
+                            "plug in the drive, or set another directory with option archive")
+    drive = _drive(path)
+    if drive and not os.path.ismount(drive) and (path == drive or not os.path.isdir(path)):
+        return LastlogError("io", f"nothing is mounted at {drive}", f"plug in the drive, or set "
+                            f"another directory with option archive, or mkdir -p {path}")
+    return None
+
+
+def _drive(path: str) -> str | None:
+    """The mount point that `path` should be on, by its name: /mnt/sda1/… → /mnt/sda1."""
+    for root in MOUNTS:
+        if path.startswith(f"{root}/"):
+            return f"{root}/{path[len(root) + 1:].partition('/')[0]}"
+    return None
+
+
+def _sync_parents(path: str) -> None:
+    """Make the directory itself durable: every parent on the same file system."""
+    path = os.path.realpath(path)
+    device = os.stat(path).st_dev
+    while path != "/" and os.stat(path := os.path.dirname(path)).st_dev == device:
+        with suppress(PermissionError), _opened(path) as parent:
+            _sync_folder(parent)
+
+
+# One file
+
+def _read(folder: int, name: str) -> bytes:
+    """At most MOST bytes: a record that large is damaged."""
+    file = os.open(name, _READ, dir_fd=folder)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "is no plain file")
+        return _all_of(file)
+    finally:
+        os.close(file)
+
+
+def _all_of(file: int) -> bytes:
+    parts: list[bytes] = []
+    while sum(map(len, parts)) < MOST and (part := os.read(file, 1 << 16)):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _packed(entry: Entry) -> bytes:
+    """The file of `entry`, which is known to be readable."""
+    packed = pack(entry)
+    damage = unpack(packed).damage
+    if damage:
+        raise LastlogError("bad-argument", f"its file {damage}", "this is a bug in lastlog")
+    return packed
+
+
+def _write(folder: int, name: str, packed: bytes) -> None:
+    """The file whole and durable, or an OSError and no file."""
+    temporary = _temporary(name)
+    try:
+        _fill(folder, temporary, packed)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=folder)
+        raise
+    _sync_folder(folder)
+
+
+def _fill(folder: int, temporary: str, packed: bytes) -> None:
+    file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+    try:
+        rest = memoryview(packed)
+        while rest:
+            rest = rest[os.write(file, rest):]
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)    # read it from the medium
+        os.lseek(file, 0, os.SEEK_SET)
+        if _all_of(file) != packed:
+            raise OSError(errno.EIO, "what was written reads back different")
+    finally:
+        os.close(file)
+
+
+def _holds(folder: int, id: str) -> bool:
+    try:
+        file = os.open(_name(id), _READ, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        entry, damage, _ = unpack(_all_of(file), text=False)
+        _sync_folder(file)
+        _sync_folder(folder)            # who wrote it may have died before doing that
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+    return entry is not None and not damage and entry.record.id == id
+
+
+def _sync_folder(folder: int) -> None:
+    """Some file systems have nothing to sync there, or cannot be written, and say EINVAL."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def _remove(folder: int, names: Iterable[str]) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+    _sync_folder(folder)
+
+
+def _delete(folder: int, ids: list[str]) -> DeleteResult:
+    result = DeleteResult([], [])
+    for id in ids:
+        try:
+            if not is_id(id):
+                raise FileNotFoundError(id)
+            os.unlink(_name(id), dir_fd=folder)
+            result.deleted.append(id)
+        except FileNotFoundError:
+            result.kept.append(Skipped(id, _ABSENT))
+        except OSError as error:
+            if not result.deleted:
+                raise
+            result.kept.append(Skipped(id, error.strerror or str(error)))
+    _sync_folder(folder)
+    return result
+
+
+def _moment(record: Record) -> float:
+    """For sorting: by trusted time, what has none first."""
+    return record.time if record.time_trusted and record.time is not None else float("-inf")
+
+
+# What to say
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    """An OSError as the LastlogError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, path) from error
+
+
+def _explained(error: OSError, path: str) -> LastlogError:
+    if error.errno in _NO_SPACE:
+        return LastlogError("no-space", f"no space left at {path}", "delete saved records, or set "
+                            "another directory, as on a USB stick, with option archive")
+    if error.errno == errno.EROFS:
+        return LastlogError("read-only", f"{path} is on a read-only file system",
+                            "mount it for writing, or set another directory with option archive")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return LastlogError("io", f"no permission for {path}", "do it as root")
+    if error.errno == errno.ENOTDIR:
+        return LastlogError("io", f"{path} is no directory",
+                            "set another directory with option archive")
+    return LastlogError("io", f"{path}: {error.strerror or error}",
+                        "see the kernel log (dmesg) for the drive's trouble")
+
+
+def _unopened(path: str, error: OSError) -> list[Problem]:
+    """Why nothing saved can be seen.  That nothing was saved yet is no problem."""
+    if isinstance(error, FileNotFoundError):
+        explained, severity = _away(path), "warning"
+    else:
+        explained, severity = _explained(error, path), "error"
+    return [Problem(path, f"{explained.message}: {explained.hint}", severity)] if explained else []
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error}"
+
+
+def _damaged(path: str, file: Saved) -> Problem:
+    id = file.name.removesuffix(_SUFFIX)
+    help = "" if file.newer else (
+        f"; lastlog show {id} shows what is left" if file.entry else f"; lastlog clear {id}")
+    return Problem(f"{path}/{file.name}", f"{file.damage}{help}",
+                   "warning" if file.entry or file.newer else "error")
+
+
+def _strange(path: str, names: list[str]) -> Problem:
+    shown = ", ".join(map(_shown, names[:3])) + (", …" if len(names) > 3 else "")
+    return Problem(path, f"{len(names)} files here are not lastlog's and are left alone: {shown}",
+                   "info")
+
+
+def _no_room(incoming: Saved, used: int, limit: int, disk: bool) -> LastlogError:
+    if disk:
+        return LastlogError("no-space", f"the disk is full, {incoming.size} bytes are needed",
+                            "delete saved records or other files")
+    return LastlogError("no-space", f"{incoming.size} bytes do not fit, {used} of {limit} are "
+                        "taken", "delete saved records, or raise option archive_limit")

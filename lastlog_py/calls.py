@@ -1,0 +1,166 @@
+"""Method calls as JSON: arguments checked, use cases called, answers kept below the limit.
+
+CONTRACT's table of the ubus object `lastlog`.  rpcd does not enforce argument types, so they are
+checked here; keys that a method does not have (`ubus_rpc_session`) are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import cache, service
+from .archive_file import is_id
+from .config import Config
+from .errors import LastlogError
+from .record import KINDS
+
+__all__ = ["MAX_ANSWER", "answer", "encode", "failure", "parse"]
+
+MAX_ANSWER = 500 << 10              # bytes; rpcd falls off the bus at 1 MiB
+MAX_TEXT = 256 << 10                # bytes of a record's text in `get`
+
+Arguments = dict[str, Any]
+
+
+class Method(NamedTuple):
+    """A method, and the types of its arguments."""
+
+    call: Callable[[Config, Arguments, str], Arguments]
+    types: dict[str, type]
+    required: tuple[str, ...] = ()
+
+
+def answer(config: Config, method: str, arguments: Arguments, stamp: str) -> bytes:
+    """The answer to `method`, encoded.  stamp: the fingerprint of what it is made from."""
+    return encode(METHODS[method].call(config, arguments, stamp))
+
+
+def encode(reply: Arguments) -> bytes:
+    """`reply` as one line of JSON."""
+    return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def failure(error: LastlogError) -> Arguments:
+    """The answer of a call that failed."""
+    return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
+
+
+def parse(method: str, arguments: bytes) -> Arguments:
+    """The arguments of `method`, checked.  Raises LastlogError "bad-argument"."""
+    if method not in METHODS:
+        raise LastlogError("bad-argument", f"There is no method '{method[:40]}'.",
+                           f"There are {', '.join(METHODS)}.")
+    given = _object(arguments)
+    wanted = METHODS[method]
+    checked = {name: _typed(name, given[name], kind) for name, kind in wanted.types.items()
+               if given.get(name) is not None}
+    for name in wanted.required:
+        if name not in checked:
+            raise LastlogError("bad-argument", f"{method} needs the argument {name}.",
+                               f'For example {{"{name}": …}}.')
+    return checked
+
+
+def _object(arguments: bytes) -> Arguments:
+    try:
+        given = json.loads(arguments.decode() or "{}")
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        raise LastlogError("bad-argument", "The arguments are not one JSON object.",
+                           'Send {} or {"name": value}; rpcd cuts input at 64 KiB.')
+    return given
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    if kind is bool and value in (0, 1):        # True and False too; a script may send 1
+        return bool(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {str: "a string", int: "a whole number", bool: "true or false"}
+        raise LastlogError("bad-argument", f"{name} must be {words[kind]}.", "Correct the call.")
+    if name == "id" and not is_id(value):
+        raise LastlogError("bad-argument", "That is no record's id.",
+                           "Ids are letters, digits and '-': see lastlog list.")
+    return value
+
+
+# --- the methods
+
+
+def _status(config: Config, _arguments: Arguments, _stamp: str) -> Arguments:
+    return service.status(config)
+
+
+def _list(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
+    kind, limit = arguments.get("kind"), arguments.get("limit")
+    if kind is not None and kind not in KINDS:
+        raise LastlogError("bad-argument", "There is no such kind of record.",
+                           f"There are {', '.join(KINDS)}.")
+    if limit is not None and limit < 0:
+        raise LastlogError("bad-argument", "limit must not be negative.", "Leave it out for all.")
+    return _short_list(service.list_records(config, kind, limit))
+
+
+def _short_list(reply: Arguments) -> Arguments:
+    """`reply` with its oldest records left out, if it is too long to be sent."""
+    size = len(encode(reply))
+    left_out = 0
+    while size > MAX_ANSWER and reply["records"]:
+        size -= len(encode(reply["records"].pop()))
+        left_out += 1
+    if left_out:
+        what = f"the list is too long: {left_out} older records are left out; ask for one kind"
+        reply["problems"].append({"where": "list", "what": what, "severity": "info"})
+    return reply
+
+
+def _get(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
+    return _short_text(service.get(config, arguments["id"]))
+
+
+def _short_text(record: Arguments) -> Arguments:
+    """`record` with the newest part of its text, as much as can be sent, and "cut"."""
+    whole = record["text"].encode()
+    limit = MAX_TEXT
+    record["text"] = _tail(whole, limit)
+    while limit and len(encode(record)) > MAX_ANSWER:
+        limit //= 2                 # control characters take six bytes each in JSON
+        record["text"] = _tail(whole, limit)
+    record["cut"] = len(whole) > limit
+    return record
+
+
+def _tail(text: bytes, limit: int) -> str:
+    return text[max(0, len(text) - limit):].decode("utf-8", "ignore")
+
+
+def _page(config: Config, arguments: Arguments, stamp: str) -> Arguments:
+    from .page import render
+
+    html = render.render(service.page_model(config, arguments.get("id")), cache.folder(config))
+    return {"html": html, "generation": stamp}
+
+
+def _save(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
+    return service.save(config, _names(arguments))
+
+
+def _clear(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
+    return service.clear(config, arguments.get("what", "memory"), _names(arguments),
+                         arguments.get("force", False))
+
+
+def _names(arguments: Arguments) -> tuple[str, ...]:
+    return (arguments["id"],) if "id" in arguments else ()
+
+
+METHODS = {
+    "status": Method(_status, {}),
+    "list": Method(_list, {"kind": str, "limit": int}),
+    "get": Method(_get, {"id": str}, ("id",)),
+    "page": Method(_page, {"id": str}),
+    "save": Method(_save, {"id": str}),
+    "clear": Method(_clear, {"what": str, "id": str, "force": bool}),
+}

@@ -1,0 +1,80 @@
+"""The command `lastlog`: the door for a prompt.
+
+`status` and `list` are answered from the cache before anything heavy is imported: argparse and
+json together cost a router more than the interpreter itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import cache
+from .config import load
+from .errors import LastlogError
+
+__all__ = ["main"]
+
+CACHED = ("status", "list")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; its exit status: 0 done, 1 failed, 2 wrong usage."""
+    words = sys.argv[1:] if argv is None else argv
+    config_path, as_json, rest = _globals(words)
+    try:
+        known = _remembered(config_path, as_json, rest)
+        if known is not None:
+            write(known)
+            return 0
+        from . import commands
+
+        return commands.run(config_path, as_json, rest)
+    except BrokenPipeError:             # `lastlog show … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _globals(words: list[str]) -> tuple[str | None, bool, list[str]]:
+    """--config and --json, which may stand anywhere, and the words that remain."""
+    config_path, as_json, rest = None, False, []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word == "--config" and at + 1 < len(words):
+            at += 1
+            config_path = words[at]
+        elif word.startswith("--config="):
+            config_path = word.partition("=")[2]
+        elif word == "--json":
+            as_json = True
+        else:
+            rest.append(word)
+        at += 1
+    return config_path, as_json, rest
+
+
+def _remembered(config_path: str | None, as_json: bool, rest: list[str]) -> bytes | None:
+    """The answer to a bare `status` or `list`, if nothing has changed since it was made."""
+    if len(rest) != 1 or rest[0] not in CACHED:
+        return None
+    try:
+        config = load(config_path)
+    except LastlogError:
+        return None                     # the full command says it
+    return cache.lookup(config, cache_name(rest[0], as_json), cache.fingerprint(config))
+
+
+def cache_name(command: str, as_json: bool) -> str:
+    """Under which name a command's output is remembered."""
+    return f"{command}.{'json' if as_json else 'txt'}"
+
+
+def write(output: bytes) -> None:
+    """Print `output` and a line feed."""
+    sys.stdout.flush()
+    output += b"" if output.endswith(b"\n") else b"\n"
+    while output:
+        output = output[os.write(1, output):]

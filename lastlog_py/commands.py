@@ -1,0 +1,176 @@
+"""The command line in full: arguments, use cases, exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import __version__, cache, calls, printing, service
+from .archive_file import is_id
+from .cli import cache_name, write
+from .config import Config, load
+from .errors import LastlogError, unexpected
+from .medium.geometry import Geometry, parity_bytes
+from .record import KINDS
+
+__all__ = ["run"]
+
+Reply = dict[str, Any]
+GEOMETRY = ("record", "console", "ftrace", "pmsg")
+
+
+def run(config_path: str | None, as_json: bool, words: list[str]) -> int:
+    """Carry out the command in `words`; its exit status."""
+    try:
+        asked = _parser().parse_args(words)
+    except SystemExit as usage:         # argparse has printed what is wrong, or the help
+        return int(usage.code or 0)
+    try:
+        return _carry_out(asked, load(config_path), as_json)
+    except LastlogError as error:
+        return _failed(error, as_json)
+    except BrokenPipeError:
+        raise                           # not a failure: whoever read our output has enough
+    except Exception as error:          # the door's last guard
+        return _failed(unexpected(error), as_json)
+
+
+def _carry_out(asked: argparse.Namespace, config: Config, as_json: bool) -> int:
+    bare = asked.command in ("status", "list") and not (asked.kind or asked.limit is not None)
+    stamp = cache.fingerprint(config) if bare else ""
+    reply, failures = asked.call(config, asked)
+    output = calls.encode(reply) if as_json else _for_people(asked.command, reply)
+    if bare:
+        cache.remember(config, cache_name(asked.command, as_json), stamp, output)
+    write(output)
+    return 1 if failures else 0
+
+
+def _for_people(command: str, reply: Reply) -> bytes:
+    return printing.PRINTERS[command](reply).encode("utf-8", "replace")
+
+
+def _failed(error: LastlogError, as_json: bool) -> int:
+    if as_json:
+        write(calls.encode(calls.failure(error)))
+    else:
+        print(printing.safe(f"lastlog: {error.message} {error.hint}".strip()), file=sys.stderr)
+    return 1
+
+
+# --- the commands: arguments in, (reply, whether something failed) out
+
+
+Done = tuple[Reply, bool]
+
+
+def _status(config: Config, _asked: argparse.Namespace) -> Done:
+    return service.status(config), False
+
+
+def _list(config: Config, asked: argparse.Namespace) -> Done:
+    return service.list_records(config, asked.kind, asked.limit), False
+
+
+def _show(config: Config, asked: argparse.Namespace) -> Done:
+    return service.get(config, asked.id), False
+
+
+def _save(config: Config, asked: argparse.Namespace) -> Done:
+    reply = service.save(config, asked.ids)
+    return reply, bool(reply["skipped"])
+
+
+def _clear(config: Config, asked: argparse.Namespace) -> Done:
+    reply = service.clear(config, asked.what, asked.ids, asked.force)
+    return reply, bool(reply["kept"])
+
+
+def _decode(_config: Config, asked: argparse.Namespace) -> Done:
+    reply = service.decode(asked.files, _geometry(asked))
+    problems = reply["problems"]
+    if not reply["records"] and problems and all(p["severity"] == "error" for p in problems):
+        first = problems[0]
+        raise LastlogError("io", f"{first['where']}: {first['what']}.",
+                           "Name a region dump, a file of /sys/fs/pstore or a saved record.")
+    return reply, False
+
+
+def _geometry(asked: argparse.Namespace) -> list[Geometry]:
+    if not asked.record_size:
+        return []
+    return [Geometry(asked.record_size, asked.console_size, asked.ftrace_size, asked.pmsg_size,
+                     parity_bytes(asked.ecc), origin="the command line")]
+
+
+# --- the arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lastlog", description="Why did my router reboot, and what did it say last?",
+        epilog="Exit status: 0 done, 1 failed, 2 wrong usage.")
+    parser.add_argument("--version", action="version", version=f"lastlog {__version__}")
+    # Taken out of the words before argparse sees them, because they may stand anywhere.
+    parser.add_argument("--config", metavar="FILE", help="instead of /etc/config/lastlog")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.set_defaults(kind=None, limit=None)
+    _command(commands, "status", _status, "is capture armed, and why was the last reboot")
+    _listing(_command(commands, "list", _list, "the records, newest first"))
+    show = _command(commands, "show", _show, "one record, whole")
+    show.add_argument("id", type=_record_id)
+    saving = _command(commands, "save", _save, "make captured records durable")
+    saving.add_argument("ids", nargs="*", metavar="ID", type=_record_id)
+    _clearing(_command(commands, "clear", _clear, "erase captured or saved records"))
+    _decoding(_command(commands, "decode", _decode, "read a dump that somebody sent"))
+    return parser
+
+
+def _command(commands: Any, name: str, call: Callable[..., Done],
+             what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=what, description=what[0].upper() + what[1:] + ".")
+    parser.set_defaults(call=call)
+    return parser
+
+
+def _listing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kind", choices=KINDS, help="this kind only")
+    parser.add_argument("--limit", type=number, metavar="N", help="at most N records")
+
+
+def _clearing(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    for what, text in (("memory", "from persistent memory (this is what happens by default)"),
+                       ("saved", "from the archive"), ("all", "from both")):
+        where.add_argument(f"--{what}", dest="what", action="store_const", const=what, help=text)
+    parser.set_defaults(what="memory")
+    parser.add_argument("--force", action="store_true",
+                        help="also what is not saved: it is lost then")
+    parser.add_argument("ids", nargs="*", metavar="ID", type=_record_id)
+
+
+def _decoding(parser: argparse.ArgumentParser) -> None:
+    for zone in GEOMETRY:
+        parser.add_argument(f"--{zone}-size", type=number, default=0, metavar="N",
+                            help=f"ramoops.{zone}_size of the kernel that wrote it")
+    parser.add_argument("--ecc", type=number, default=0, metavar="N", help="ramoops.ecc")
+    parser.add_argument("files", nargs="+", metavar="FILE")
+
+
+def number(text: str) -> int:
+    """4096, 0x1000; not negative.  argparse names this function in its messages."""
+    value = int(text, 0)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def _record_id(text: str) -> str:
+    if not is_id(text):
+        raise argparse.ArgumentTypeError(f"{printing.safe(text)!r} is no record's id; see "
+                                         "lastlog list")
+    return text

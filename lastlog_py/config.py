@@ -1,0 +1,171 @@
+"""The UCI file /etc/config/lastlog, read without libuci.
+
+On the hot path: imports os only.  A file that is not there means the defaults; an option that
+makes no sense is reported in `problems` and its default is used, because a typo must not cost
+anybody a crash log.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import LastlogError
+
+__all__ = ["DEFAULT_PATH", "Config", "Region", "load", "parse_uci"]
+
+DEFAULT_PATH = "/etc/config/lastlog"
+
+
+class Region:
+    """Where the persistent memory is, and how ramoops divides it.  Sizes in bytes."""
+
+    __slots__ = ("address", "console_size", "ecc", "file", "ftrace_size", "journal_size", "mtd",
+                 "pmsg_size", "record_size", "size")
+
+    def __init__(self) -> None:
+        self.file: str | None = None            # a file in the memory's place; None: MTD
+        self.mtd = "lastlog"                    # name of the phram device in /proc/mtd
+        self.address: int | None = None         # physical; None: not said
+        self.size: int | None = None
+        self.journal_size = 0                   # the end of the region, not ramoops'
+        self.record_size: int | None = None     # None: ask the kernel, or find it by scanning
+        self.console_size: int | None = None
+        self.ftrace_size: int | None = None
+        self.pmsg_size: int | None = None
+        self.ecc: int | None = None             # parity bytes per 128; the driver's 1 means 16
+
+
+class Config:
+    """What the UCI file says.  Paths are absolute, sizes are bytes."""
+
+    __slots__ = ("archive", "archive_limit", "path", "problems", "region", "root")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.archive = "/etc/lastlog/saved"
+        self.archive_limit = 262144
+        self.root = "/"                         # what /proc, /sys, /dev and /var/run hang on
+        self.region = Region()
+        self.problems: list[str] = []
+
+    def system(self, path: str) -> str:
+        """`path`, given from the router's root, below the configured root."""
+        return self.root.rstrip("/") + "/" + path.lstrip("/")
+
+
+_TEXT = {"main": ("archive", "root"), "region": ("file", "mtd")}
+_NUMBERS = {"main": ("archive_limit",),
+            "region": ("address", "size", "journal_size", "record_size", "console_size",
+                       "ftrace_size", "pmsg_size", "ecc")}
+
+
+def load(path: str | None = None) -> Config:
+    """The configuration in `path`; None: the router's own, whose absence means the defaults.
+
+    Raises LastlogError if a file that was asked for by name cannot be read.
+    """
+    config = Config(os.path.abspath(path or DEFAULT_PATH))
+    try:
+        with open(config.path, "rb") as file:
+            text = file.read(65536).decode("utf-8", "replace")
+    except FileNotFoundError:
+        if path is not None:
+            raise LastlogError("not-found", f"There is no configuration file {path}.",
+                               "Name an existing file with --config, or leave it out.") from None
+        return config
+    except OSError as error:
+        raise LastlogError("io", f"{config.path} cannot be read: {error.strerror}.",
+                           "Run lastlog as root, and see that it is a file.") from None
+    _fill(config, parse_uci(text, config.problems))
+    return config
+
+
+def _fill(config: Config, sections: list[tuple[str, str, dict[str, str]]]) -> None:
+    regions = 0
+    for kind, name, options in sections:
+        if kind == "lastlog":
+            _set(config, config, "main", name, options)
+        elif kind == "region":
+            regions += 1
+            if regions == 1:
+                _set(config, config.region, "region", name, options)
+    if regions > 1:
+        config.problems.append("only the first region section is used")
+
+
+def _set(config: Config, target: Config | Region, kind: str, name: str,
+         options: dict[str, str]) -> None:
+    for option in _TEXT[kind]:
+        if options.get(option):
+            setattr(target, option, options[option])
+    for option in _NUMBERS[kind]:
+        if option in options:
+            number = _number(options[option])
+            if number is None:
+                config.problems.append(f"section {name or kind}: {option} '{options[option]}' is "
+                                       "not a number of bytes; the default is used")
+            else:
+                setattr(target, option, number)
+
+
+def _number(text: str) -> int | None:
+    """A size or address as UCI has it: decimal, 0x hexadecimal, or with a k or M behind it."""
+    unit = {"k": 1024, "K": 1024, "M": 1 << 20}.get(text[-1:], 1)
+    try:
+        number = int(text[:-1] if unit > 1 else text, 0)
+    except ValueError:
+        return None
+    return number * unit if 0 <= number < 1 << 64 else None
+
+
+def parse_uci(text: str, problems: list[str]) -> list[tuple[str, str, dict[str, str]]]:
+    """The sections of a UCI file: (type, name, options); a list keeps its last value only."""
+    sections: list[tuple[str, str, dict[str, str]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = _words(line)
+        if words is None:
+            problems.append(f"line {number}: a quote is not closed")
+        elif len(words) >= 2 and words[0] == "config":
+            sections.append((words[1], words[2] if len(words) > 2 else "", {}))
+        elif len(words) == 3 and words[0] in ("option", "list") and sections:
+            sections[-1][2][words[1]] = words[2]
+        elif words:
+            problems.append(f"line {number}: '{words[0]}' is not understood here")
+    return sections
+
+
+def _words(line: str) -> list[str] | None:
+    """The words of one UCI line, quotes and comments resolved; None: an open quote."""
+    words: list[str] = []
+    at = 0
+    while True:
+        while at < len(line) and line[at].isspace():
+            at += 1
+        if at == len(line) or line[at] == "#":
+            return words
+        word, at = _word(line, at)
+        if at < 0:
+            return None
+        words.append(word)
+
+
+def _word(line: str, at: int) -> tuple[str, int]:
+    """The word at `at` and where it ends; -1 if one of its quotes is not closed.
+
+    As in a shell, quoted and bare pieces may touch, and a backslash takes the next character as
+    it is, but not within single quotes.
+    """
+    word, quote = "", ""
+    while at < len(line) and (quote or not line[at].isspace()):
+        char = line[at]
+        if char == "\\" and quote != "'":
+            at += 1
+            word += line[at:at + 1]
+        elif char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        else:
+            word += char
+        at += 1
+    return word, -1 if quote else at

@@ -1,0 +1,24 @@
+"""The one exception that reaches a person: what went wrong, and what to do about it."""
+
+__all__ = ["LastlogError", "unexpected"]
+
+
+class LastlogError(Exception):
+    """A use case that cannot be carried out.
+
+    code: "bad-argument" | "not-found" | "not-saved" | "no-region" | "no-space" | "read-only" |
+          "io" | "busy".
+    message: one sentence, what is wrong.  hint: one sentence, what to do.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+def unexpected(error: Exception) -> LastlogError:
+    """What a door says when something failed that nobody thought of: never a bare traceback."""
+    return LastlogError("io", f"lastlog failed: {type(error).__name__}: {error}.",
+                        "Please report this as a bug, with the dump or record if there is one.")

@@ -1,0 +1,164 @@
+"""The region as the kernel hands it out: an MTD character device, or a file in its place.
+
+On the hot path: imports os only.  phram writes are a memcpy, need no erase and no fsync
+(drivers/mtd/devices/phram.c); a file is fsync'd.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..config import Config
+from ..errors import LastlogError
+
+__all__ = ["Device", "find", "ramoops_runs", "read_small"]
+
+# No router reserves more than this for crash logs; a larger file is not a region.
+MAX_REGION = 64 << 20
+
+
+class Device:
+    """One region that can be read and written.  Sizes in bytes."""
+
+    __slots__ = ("live", "path", "settled", "size", "what")
+
+    def __init__(self, path: str, size: int, what: str) -> None:
+        self.path = path
+        self.size = size                # of ramoops' part: the journal behind it is left out
+        self.what = what                # "file" | "mtd"
+        # ramoops is writing here now: its console and pmsg zones hold this boot, not the last,
+        # and each zone's header belongs to the driver.
+        self.live = False
+        # Bytes from the start that change only when a crash is written or erased: all of it, or
+        # a live region's dump zones without the console, ftrace and pmsg zones behind them.
+        self.settled = size
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """`size` bytes (None: to the end) at `offset`; fewer if the device ends before.
+
+        Raises LastlogError if it cannot be opened or read.
+        """
+        left = self.size - offset if size is None else size
+        pieces = []
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                while left > 0 and (piece := os.pread(fd, min(left, 1 << 20), offset)):
+                    pieces.append(piece)
+                    offset += len(piece)
+                    left -= len(piece)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, and see it there.  Raises LastlogError if that fails."""
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                done = 0
+                while done < len(data):
+                    done += os.pwrite(fd, data[done:], offset + done)
+                if self.what == "file":
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            code = "read-only" if error.errno in (1, 13, 30) else "io"  # EPERM, EACCES, EROFS
+            raise LastlogError(code, f"{self.path} cannot be written: {error.strerror}.",
+                               "Run lastlog as root; what is read-only cannot be cleared."
+                               ) from None
+        if self.read(offset, len(data)) != data:
+            raise LastlogError("io", f"{self.path} did not keep what was written to it.",
+                               "The memory may be claimed by another driver; see dmesg.")
+
+
+def find(config: Config) -> Device:
+    """The configured region.  Raises LastlogError "no-region" if there is none to be had."""
+    device = _file(config) if config.region.file else _mtd(config)
+    device.size = max(0, device.size - config.region.journal_size)
+    device.settled = device.size
+    if device.what == "mtd":
+        _mark_live(config, device)
+    return device
+
+
+def _file(config: Config) -> Device:
+    path = config.region.file or ""
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise LastlogError("no-region", f"The region file {path} cannot be used: "
+                           f"{error.strerror}.", "Correct option file in the region section of "
+                           f"{config.path}.") from None
+    if not os.path.isfile(path):
+        raise LastlogError("no-region", f"The region {path} is not a file.",
+                           f"Correct option file in the region section of {config.path}.")
+    if size > MAX_REGION:
+        raise LastlogError("no-region", f"{path} has {size} bytes, more than any region "
+                           f"({MAX_REGION >> 20} MiB).", "Name the region alone, not a whole disk.")
+    return Device(path, size, "file")
+
+
+def _mtd(config: Config) -> Device:
+    name = config.region.mtd
+    table = read_small(config.system("/proc/mtd"))
+    for line in table.splitlines():
+        entry = _mtd_entry(line)
+        if entry is not None and entry[2] == name:
+            return Device(config.system(f"/dev/mtd{entry[0]}"), entry[1], "mtd")
+    raise LastlogError("no-region", f'There is no MTD device named "{name}" in /proc/mtd.',
+                       "Reserve memory for it and load phram, or set option mtd or option file "
+                       f"in the region section of {config.path}.")
+
+
+def _mtd_entry(line: str) -> tuple[int, int, str] | None:
+    """Number, size in bytes and name of a line of /proc/mtd; None for its heading.
+
+    mtd0: 00100000 00001000 "lastlog"
+    """
+    words = line.split(None, 3)
+    try:
+        return int(words[0].removeprefix("mtd").removesuffix(":")), int(words[1], 16), \
+            words[3].removeprefix('"').removesuffix('"')
+    except (IndexError, ValueError):
+        return None
+
+
+def ramoops_runs(config: Config) -> bool:
+    """Whether ramoops has a region, from its module parameters.
+
+    fs/pstore/ram.c: ramoops_probe writes the values in use back to them, also for a device tree.
+    """
+    return _ramoops(config, "mem_address") > 0
+
+
+def _ramoops(config: Config, parameter: str) -> int:
+    text = read_small(config.system("/sys/module/ramoops/parameters/" + parameter)).strip()
+    return int(text) if text.isdigit() else 0
+
+
+def _mark_live(config: Config, device: Device) -> None:
+    """Note whether ramoops runs on this very memory."""
+    address, ours = _ramoops(config, "mem_address"), config.region.address
+    if not address or (ours is not None and not ours <= address < ours + device.size):
+        return
+    device.live = True
+    behind = sum(_ramoops(config, size) for size in ("console_size", "ftrace_size", "pmsg_size"))
+    device.settled = max(0, min(_ramoops(config, "mem_size"), device.size) - behind)
+
+
+def read_small(path: str) -> str:
+    """A file of /proc or /sys; "" if it is not there or cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _unreadable(path: str, error: OSError) -> LastlogError:
+    return LastlogError("io", f"{path} cannot be read: {error.strerror}.",
+                        "Run lastlog as root, and see that the device is still there.")

@@ -1,0 +1,108 @@
+"""/sys/fs/pstore: what the running kernel read from the last boot's persistent memory.
+
+Source: fs/pstore/inode.c (pstore_mkfile: names, times), fs/pstore/ram.c (the ECC notice, added by
+persistent_ram_ecc_string).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from ..record import Problem, Record, Source, captured
+from .compression import unpack
+from .ramoops import not_whole
+
+__all__ = ["File", "listing", "parse_name", "read", "record_of"]
+
+# type-backend-id; up to about 3.1x console and ftrace have no id.  ".enc.z": the kernel could not
+# decompress it.
+NAME = re.compile(r"([a-z]+(?:-ofw|-common|-opal)?)-([a-z0-9_]+)(?:-(\d+))?(\.enc\.z)?")
+KINDS = {"dmesg": "kernel", "console": "console", "pmsg": "pmsg", "ftrace": "ftrace"}
+
+# Stands at the end of every file of a zone with ECC; kernels before 3.13 or so leave "ECC: " out.
+ECC_NOTICE = re.compile(rb"\n(?:ECC: )?(?:No errors detected|"
+                        rb"(\d+) Corrected bytes, (\d+) unrecoverable blocks)\n\0?\Z")
+
+MAX_FILE = 4 << 20                  # bytes; no kernel's log ring that a router has is larger
+
+
+class File(NamedTuple):
+    """What a pstore file's name says."""
+
+    kind: str                   # as in Record
+    backend: str                # "ramoops", "efi", ...
+    number: int | None
+    compressed: bool
+
+
+def parse_name(name: str) -> File | None:
+    """`name` taken apart; None if no kernel names a pstore file so."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        return None
+    number = int(match[3]) if match[3] else None
+    return File(KINDS.get(match[1], "log"), match[2], number, match[4] is not None)
+
+
+def listing(folder: str) -> list[str]:
+    """The names of the pstore files in `folder`, sorted; empty if it is not there or not mounted.
+
+    Raises OSError if it is there and cannot be read.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if parse_name(name))
+    except FileNotFoundError:
+        return []
+
+
+def read(path: str) -> tuple[bytes, float]:
+    """A file's bytes, at most MAX_FILE, and the time in seconds that the kernel gave it.
+
+    Raises OSError.
+    """
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE)
+        # Whole microseconds: a float of nanoseconds would round, and differ from the region's.
+        return data, os.fstat(file.fileno()).st_mtime_ns // 1000 / 1e6
+
+
+def record_of(name: str, data: bytes, time: float | None) -> tuple[Record | None, Problem | None]:
+    """The record in one file, less the ECC notice.  None if `name` is no pstore file's."""
+    file = parse_name(name)
+    if file is None:
+        return None, None
+    body, corrected, failed = _without_notice(data)
+    source = Source("pstore", file.number, size=len(data), ecc_corrected=corrected,
+                    ecc_failed=failed)
+    if file.kind != "kernel":
+        time = None                     # the kernel gives these the time of the mount
+    if file.compressed:
+        return _compressed(name, body, source, file.kind, time)
+    return captured(file.kind, body, source, time=time), _ecc_problem(name, failed)
+
+
+def _without_notice(data: bytes) -> tuple[bytes, int | None, int | None]:
+    """The text, and what the notice behind it says: corrected bytes, lost blocks."""
+    notice = ECC_NOTICE.search(data, max(0, len(data) - 100))
+    if notice is None:
+        return data, None, None
+    return data[:notice.start()], int(notice[1] or 0), int(notice[2] or 0)
+
+
+def _compressed(name: str, body: bytes, source: Source, kind: str,
+                time: float | None) -> tuple[Record, Problem]:
+    text, algorithm, complete = unpack(body, MAX_FILE)
+    source = source._replace(compression=algorithm or "unknown", truncated=not complete)
+    record = captured(kind, text, source, time=time, raw=None if complete else body)
+    what = not_whole(algorithm, text) if not complete else \
+        "the kernel could not decompress it; lastlog could"
+    return record, Problem(name, what, "info" if complete else "warning")
+
+
+def _ecc_problem(name: str, failed: int | None) -> Problem | None:
+    if not failed:
+        return None
+    return Problem(name, f"{failed} blocks of 128 bytes were damaged beyond repair: the text has "
+                   "errors there", "warning")

@@ -1,0 +1,371 @@
+"""The use cases, one function each.  The doors (cli, rpcd, the page) call these and print.
+
+Everything returned is plain data in CONTRACT's shapes.  What cannot be carried out raises
+LastlogError; what could only partly be read is told in `problems`.
+"""
+
+from __future__ import annotations
+
+import os
+import time as clock
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from . import __version__, archive_file, readiness
+from .archive import Archive
+from .config import Config
+from .diagnose import explain_all
+from .errors import LastlogError
+from .medium import collect as medium
+from .medium import dump
+from .medium.collect import Found, Place
+from .medium.device import MAX_REGION, read_small
+from .medium.geometry import Geometry
+from .record import Problem, Record, to_dict
+
+__all__ = ["clear", "decode", "get", "list_records", "page_model", "save", "status"]
+
+Answer = dict[str, Any]
+
+# A crash belongs to the last reboot if the boot began at most this many seconds after it.
+REBOOT_TAKES = 600
+
+REASONS = {"panic": "a kernel panic", "oops": "a kernel oops", "oom": "running out of memory"}
+
+
+class Survey(NamedTuple):
+    """Everything there is, captured and saved, each record once."""
+
+    records: list[Record]                   # newest first; saved-only ones have no text
+    places: dict[str, tuple[Place, ...]]    # of the captured ones, by id
+    problems: list[Problem]
+    zones: int                              # for crashes, with a valid header, in the region
+
+    def captured(self) -> list[Record]:
+        """The records in persistent memory, newest first."""
+        return [record for record in self.records if record.id in self.places]
+
+
+def survey(config: Config) -> Survey:
+    """Look everywhere."""
+    saved, saved_problems = _archive(config).headers()
+    found, problems, zones = medium.collect(config)
+    explained = explain_all([each.record for each in found])
+    records = _with_saved(explained, saved)
+    notes = [Problem(config.path, text, "warning") for text in config.problems]
+    return Survey(sorted(records, key=_newest_first(explained)), _places(found),
+                  notes + problems + saved_problems, zones)
+
+
+def _archive(config: Config) -> Archive:
+    return Archive(config.archive, config.archive_limit)
+
+
+def _places(found: Iterable[Found]) -> dict[str, tuple[Place, ...]]:
+    places: dict[str, tuple[Place, ...]] = {}
+    for each in found:
+        places[each.record.id] = places.get(each.record.id, ()) + each.places
+    return places
+
+
+def _with_saved(captured: Sequence[Record], saved: Sequence[Record]) -> list[Record]:
+    """Captured and saved records as one list: what is in both places is one record."""
+    by_id = {record.id: record for record in saved}
+    here = {record.id: record for record in _counted(captured, saved)}
+    both = [record._replace(state="both", count=by_id[record.id].count,
+                            first_seen=by_id[record.id].first_seen,
+                            last_seen=by_id[record.id].last_seen)
+            if record.id in by_id else record for record in here.values()]
+    return both + [record for record in saved if record.id not in here]
+
+
+def _counted(captured: Sequence[Record], saved: Sequence[Record]) -> list[Record]:
+    """The captured records with the count their signature will have once they are saved."""
+    counts: dict[str, tuple[int, float | None]] = {}
+    for record in saved:
+        if record.signature:
+            count, first = counts.get(record.signature, (0, None))
+            counts[record.signature] = max(count, record.count), record.first_seen or first
+    crashes = {record.crash for record in saved}
+    counted = []
+    for record in sorted(captured, key=_age):
+        if record.signature:
+            count, first = counts.get(record.signature, (0, None))
+            if record.crash not in crashes:
+                crashes.add(record.crash)
+                count += 1
+            first = record.time if first is None else first
+            counts[record.signature] = count, first
+            record = record._replace(count=max(1, count), first_seen=first, last_seen=record.time)
+        counted.append(record)
+    return counted
+
+
+def _age(record: Record) -> tuple[float, int]:
+    sequence = record.kernel.sequence if record.kernel else None
+    return record.time or 0.0, sequence or 0
+
+
+def _newest_first(captured: Sequence[Record]) -> Any:
+    """Sort key.  What the console said belongs to the newest crash in memory; a captured record
+    whose clock was not set is newer than anything saved."""
+    newest = max((record.time or 0.0 for record in captured), default=0.0)
+    here = {record.id for record in captured}
+
+    def key(record: Record) -> tuple[bool, float, int]:
+        is_here = record.id in here
+        time, sequence = _age(record)
+        if record.time is None and is_here:
+            time, sequence = newest, -1
+        return not (is_here and not record.time_trusted and record.time is not None), -time, \
+            -sequence
+
+    return key
+
+
+# --- looking
+
+
+def list_records(config: Config, kind: str | None = None, limit: int | None = None) -> Answer:
+    """`list`: every record without its text, newest first."""
+    seen = survey(config)
+    chosen = [record for record in seen.records if kind in (None, record.kind)]
+    return {"records": [to_dict(record, text=False) for record in chosen[:limit]],
+            "problems": [problem._asdict() for problem in seen.problems]}
+
+
+def get(config: Config, name: str) -> Answer:
+    """`get`, `show`: one record, whole.  Raises LastlogError "not-found"."""
+    return to_dict(_whole(config, survey(config), name))
+
+
+def _whole(config: Config, seen: Survey, name: str) -> Record:
+    known = next((record for record in seen.records if record.id == name), None)
+    if known is None:
+        raise _unknown([name])
+    if known.id in seen.places:
+        return known
+    stored, problem = _archive(config).load(name)
+    if stored is None:
+        raise LastlogError("io", problem.what, f"See {problem.where}.") if problem else \
+            _unknown([name])
+    return stored._replace(state="saved", count=known.count, first_seen=known.first_seen,
+                           last_seen=known.last_seen)
+
+
+def _unknown(names: Iterable[str]) -> LastlogError:
+    return LastlogError("not-found", f"There is no record {', '.join(names)}.",
+                        "lastlog list shows what there is.")
+
+
+def status(config: Config, seen: Survey | None = None) -> Answer:
+    """`status`: is capture armed, why was the last reboot, how much is there."""
+    seen = seen or survey(config)
+    captured = seen.captured()
+    saved = sum(record.state in ("saved", "both") for record in seen.records)
+    unsaved = sum(record.state == "captured" for record in captured)
+    checks = readiness.judge(config, readiness.gather(config), len(captured), unsaved,
+                             seen.zones)
+    return {"armed": readiness.is_armed(checks), "checks": checks,
+            "last_reboot": _last_reboot(config, seen), "captured": len(captured), "saved": saved,
+            "archive": {"used": _archive(config).usage(), "limit": config.archive_limit,
+                        "path": config.archive},
+            "version": __version__}
+
+
+def _last_reboot(config: Config, seen: Survey) -> Answer:
+    """The reason of the last reboot, as far as the crash records tell it.
+
+    A crash whose clock can be trusted explains the reboot only if the boot followed it closely.
+    A region file knows of no boot: the newest crash counts.
+    """
+    booted = _boot_time(config)
+    for record in seen.records:
+        if record.kernel is None or record.crash is None:
+            continue
+        if _explains(record, booted, config) and record.crash == record.id:
+            reason = _reboot_reason(record)
+            return {"reason": reason, "record": record.id, "time": booted or record.time,
+                    "text": f"Rebooted after {REASONS[reason]}: {record.title}"}
+    return {"reason": "unknown", "record": None, "time": booted,
+            "text": "No crash was recorded before the last reboot; why it happened is not known."}
+
+
+def _explains(record: Record, booted: float | None, config: Config) -> bool:
+    if config.region.file:
+        return True
+    if record.time is None or not record.time_trusted or booted is None:
+        return record.state in ("captured", "both")
+    return -REBOOT_TAKES <= record.time - booted <= 60
+
+
+def _reboot_reason(record: Record) -> str:
+    assert record.kernel is not None
+    if record.kernel.cause == "oom":
+        return "oom"
+    return "oops" if record.kernel.reason == "oops" else "panic"
+
+
+def _boot_time(config: Config) -> float | None:
+    """When this boot began, to the second; None if that is not known, or not about this region."""
+    uptime = read_small(config.system("/proc/uptime")).split(".")[0]
+    if config.region.file or not uptime.isdigit():
+        return None
+    return float(int(clock.time()) - int(uptime))
+
+
+def page_model(config: Config, name: str | None = None) -> Answer:
+    """What the page shows: {"status", "records", "open", "problems"}.
+
+    `name`: the record to open; without it the newest crash, or else the newest record.
+    """
+    seen = survey(config)
+    if name and name not in {record.id for record in seen.records}:
+        seen.problems.append(Problem(name, "this record is gone: it was cleared", "info"))
+        name = None
+    chosen = name or _headline(seen.records)
+    opened = _whole(config, seen, chosen) if chosen else None
+    return {"status": status(config, seen),
+            "records": [to_dict(record, text=False) for record in seen.records],
+            "open": to_dict(opened) if opened else None,
+            "problems": [problem._asdict() for problem in seen.problems]}
+
+
+def _headline(records: Sequence[Record]) -> str | None:
+    crashes = [record.crash for record in records if record.crash]
+    known = {record.id for record in records}
+    first = next((name for name in crashes if name in known), None)
+    return first or (records[0].id if records else None)
+
+
+def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
+    """`decode`: the records in files that somebody sent; nothing is stored.
+
+    given: the geometry of a region, if it was said.
+    """
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for path in paths:
+        found, wrong = _decode_file(path, given)
+        records += explain_all(found)
+        problems += wrong
+    return {"records": [to_dict(record._replace(state="file")) for record in records],
+            "problems": [problem._asdict() for problem in problems]}
+
+
+def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], list[Problem]]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_REGION + 1)
+    except OSError as error:
+        return [], [Problem(path, f"it cannot be read: {error.strerror}", "error")]
+    if len(data) > MAX_REGION:
+        return [], [Problem(path, f"it is larger than any region ({MAX_REGION >> 20} MiB): cut the "
+                            "region out of it first, with dd", "error")]
+    if data[:2] == b"\x1f\x8b":
+        record, problem = archive_file.parse(data)
+        return [record] if record else [], \
+            [problem._replace(where=f"{path}: {problem.where}")] if problem else []
+    found, problems = dump.records(os.path.basename(path), data, given)
+    return found, [problem._replace(where=f"{path}: {problem.where}") for problem in problems]
+
+
+# --- keeping
+
+
+def save(config: Config, names: Sequence[str] = ()) -> Answer:
+    """`save`: make captured records durable; all of them, or those named.
+
+    Raises LastlogError if a name is unknown, or nothing can be saved at all.
+    """
+    seen = survey(config)
+    _check_known(seen, names)
+    wanted = [record for record in seen.captured()
+              if (record.id in names if names else record.state == "captured")]
+    result = _archive(config).save(sorted(wanted, key=_age))
+    already = [record.id for record in seen.records
+               if record.id in names and record.state == "saved"]
+    return {"saved": [*result.saved, *already],
+            "skipped": [{"id": name, "why": why} for name, why in result.skipped]}
+
+
+def _check_known(seen: Survey, names: Collection[str]) -> None:
+    known = {record.id for record in seen.records}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise _unknown(unknown)
+
+
+def clear(config: Config, what: str = "memory", names: Sequence[str] = (),
+          force: bool = False) -> Answer:
+    """`clear`: erase records from memory, from the archive ("saved"), or from both ("all").
+
+    A captured record goes only if the archive holds it whole, or with `force`.  Raises
+    LastlogError "not-saved" if for that reason nothing could be cleared.
+    """
+    if what not in ("memory", "saved", "all"):
+        raise LastlogError("bad-argument", f"'{what}' is nothing that can be cleared.",
+                           "Say memory, saved or all.")
+    seen = survey(config)
+    _check_known(seen, names)
+    cleared: list[str] = []
+    kept: dict[str, str] = {}
+    if what in ("memory", "all"):
+        _clear_memory(config, seen, names, force, cleared, kept)
+    if what in ("saved", "all"):
+        _clear_saved(config, seen, names, cleared, kept)
+    return {"cleared": list(dict.fromkeys(cleared)),
+            "kept": [{"id": name, "why": why} for name, why in kept.items()]}
+
+
+def _clear_memory(config: Config, seen: Survey, names: Sequence[str], force: bool,
+                  cleared: list[str], kept: dict[str, str]) -> None:
+    archive = _archive(config)
+    wanted = [record for record in seen.captured() if not names or record.id in names]
+    safe = [record for record in wanted if force or archive.holds(record.id)]
+    for record in wanted:
+        if record not in safe:
+            kept[record.id] = "it is not saved yet"
+    if kept and not safe:
+        raise LastlogError("not-saved", f"{len(kept)} captured records are not saved yet: "
+                           f"{', '.join(kept)}.", "Save them first, or clear with --force "
+                           "(force: true) to lose them.")
+    goes = {record.id for record in safe}
+    done: set[Place] = set()
+    for record in safe:
+        why = _shared_with(seen, record, goes) or _erase(config, seen.places[record.id], done)
+        if why:
+            kept[record.id] = why
+        else:
+            cleared.append(record.id)
+
+
+def _shared_with(seen: Survey, record: Record, goes: Collection[str]) -> str | None:
+    """Why a zone that holds a record which stays cannot be erased for this one."""
+    mine = set(seen.places[record.id])
+    for name, places in seen.places.items():
+        if name not in goes and mine & set(places):
+            return f"it is in one zone with {name}, which is to stay"
+    return None
+
+
+def _erase(config: Config, places: Iterable[Place], done: set[Place]) -> str | None:
+    """Erase the places that are not `done` yet; why not, if one cannot be."""
+    try:
+        for place in places:
+            if place not in done:
+                medium.erase(config, place)
+            done.add(place)
+    except LastlogError as error:
+        return f"{error.message} {error.hint}"
+    return None
+
+
+def _clear_saved(config: Config, seen: Survey, names: Sequence[str], cleared: list[str],
+                 kept: dict[str, str]) -> None:
+    """Delete saved copies; not of a record that had to stay in memory for being unsaved."""
+    wanted = [record.id for record in seen.records if record.state in ("saved", "both")
+              and (not names or record.id in names) and record.id not in kept]
+    deleted, not_deleted = _archive(config).delete(wanted)
+    cleared += deleted
+    kept.update(not_deleted)

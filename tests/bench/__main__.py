@@ -1,0 +1,154 @@
+"""`make bench`: what a question costs, as ratios against the named references.
+
+Writes a table, and build/bench.json for machines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lastlog_py import cache
+from lastlog_py.archive import Archive
+from lastlog_py.config import load
+from lastlog_py.diagnose import explain
+from lastlog_py.medium import ramoops
+from lastlog_py.medium.geometry import Geometry
+from lastlog_py.record import Source, captured
+from tests import samples, zones
+from tests.bench.measure import Command, Cost, compare, compare_functions
+from tests.machine import Machine
+
+TOP = Path(__file__).parents[2]
+PLUGIN = TOP / "files/usr/libexec/rpcd/lastlog"
+SAVED = 32
+
+
+class Row(NamedTuple):
+    """One comparison."""
+
+    what: str
+    against: str
+    bar: float                      # the ratio that must not be exceeded
+    ratio: float
+    ours: Cost
+    reference: Cost
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [*_processes(Machine(Path(folder))), _decoding(Path(folder))]
+    _print(rows)
+    out = TOP / "build" / "bench.json"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(json.dumps([_plain(row) for row in rows], indent=1) + "\n")
+    missed = [row.what for row in rows if row.ratio > row.bar]
+    print(f"missed: {', '.join(missed)}" if missed else "all within their bars")
+    return 1 if missed else 0
+
+
+def _processes(machine: Machine) -> Iterator[Row]:
+    """The plugin as rpcd runs it, and the command, on a real region and 32 saved records."""
+    _fill(machine)
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+           "LASTLOG_CONFIG": str(machine.conf)}
+    bare = _python("pass")
+    yield _row("rpcd list", "sh -c :", 1.5, Command(["sh", str(PLUGIN), "list"], env=env),
+               Command(["sh", "-c", ":"]))
+    for method in ("status", "list", "page"):
+        unchanged = Command(["sh", str(PLUGIN), "call", method], b"{}", env)
+        yield _row(f"ubus {method}, unchanged", "python3 -I -c pass", 2.0, unchanged, bare)
+    for command in ("status", "list"):
+        asked = _python("from lastlog_py.cli import main; main()", "--config",
+                        str(machine.conf), command)
+        yield _row(f"lastlog {command}, unchanged", "python3 -I -c pass", 2.0, asked, bare)
+    anew = Command(["sh", str(PLUGIN), "call", "page"], b"{}", env, _forgetter(machine))
+    yield _row("ubus page, anew", "python3 -I -c 'import jinja2'", 1.5, anew,
+               _python("import jinja2"))
+
+
+def _python(code: str, *words: str) -> Command:
+    return Command([sys.executable, "-I", "-c", code, *words])
+
+
+def _row(what: str, against: str, bar: float, ours: Command, reference: Command) -> Row:
+    return Row(what, against, bar, *compare(ours, reference))
+
+
+def _fill(machine: Machine) -> None:
+    region = machine.write("/region.bin", samples.region("c12_null_deref_panic_on_oops"))
+    machine.configure(file=region, record_size="0x10000", console_size="0x10000",
+                      ftrace_size="0x10000", pmsg_size="0x8000")
+    text = samples.kernel_text("s15_oom", "dmesg-ramoops-0")[-8000:]
+    records = [explain(captured("kernel", b"Panic#1 Part1\n" + text, Source("ramoops"),
+                                time=1.7e9 + i)) for i in range(SAVED)]
+    Archive(str(machine.archive), 1 << 20).save(records)
+
+
+def _forgetter(machine: Machine) -> Callable[[], object]:
+    """Removes the remembered answers; jinja2's compiled templates stay, as on a running router."""
+    folder = Path(str(cache.folder(load(str(machine.conf)))))
+
+    def forget() -> None:
+        for answer in folder.glob("page-*"):
+            answer.unlink()
+
+    return forget
+
+
+def _decoding(folder: Path) -> Row:
+    """A 1 MiB region whose 16 zones are full, against reading it and inflating these records."""
+    bodies = [_full_body(seed) for seed in range(16)]
+    region = b"".join(zones.zone(65536, body) for body in bodies)
+    file = folder / "full.bin"
+    file.write_bytes(region)
+    packed = [body.partition(b"\n")[2] for body in bodies]
+
+    def ours() -> None:
+        found = ramoops.records(file.read_bytes(), [Geometry(65536)]).records
+        assert len(found) == 16
+
+    def reference() -> None:
+        file.read_bytes()
+        for body in packed:
+            zlib.decompress(body, -15)
+
+    ratio, mine, theirs = compare_functions(ours, reference)
+    return Row("decode 1 MiB full of records", "read + zlib.decompress", 3.0, ratio,
+               Cost(mine, None), Cost(theirs, None))
+
+
+def _full_body(seed: int) -> bytes:
+    """A compressed dump that fills a 64 KiB zone as far as it can: real log lines, varied."""
+    lines = samples.kernel_text("s01_plain", "dmesg-ramoops-0").splitlines()[1:]
+    text, body, i = b"Panic#1 Part1\n", b"", 0
+    while True:
+        text += b"".join(b"%b %08x\n" % (line, zlib.crc32(b"%d %d" % (seed, i + n)))
+                         for n, line in enumerate(lines))
+        i += len(lines)
+        longer = zones.dump(text, flag="C")
+        if len(longer) > 65536 - ramoops.HEADER_SIZE:
+            return body
+        body = longer
+
+
+def _print(rows: list[Row]) -> None:
+    print(f"{'':30} {'ratio':>6} {'bar':>5} {'CPU ms':>8} {'peak KiB':>9}   against")
+    for row in rows:
+        print(f"{row.what:30} {row.ratio:6.2f} {row.bar:5.1f} {row.ours.cpu * 1e3:8.1f} "
+              f"{row.ours.peak_kib or '-':>9}   {row.against} ({row.reference.cpu * 1e3:.1f} ms, "
+              f"{row.reference.peak_kib or '-'} KiB)")
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return row._asdict() | {"ours": row.ours._asdict(), "reference": row.reference._asdict()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Timing of whole processes and of functions, in pairs, so that a machine whose speed drifts
+slows both sides of a ratio."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+RUNS = 41
+GNU_TIME = "/usr/bin/time"         # of Debian's package time
+
+
+class Cost(NamedTuple):
+    """What one side of a comparison takes."""
+
+    cpu: float                  # seconds, user and system, median
+    peak_kib: int | None        # memory; None: GNU time is not there to tell
+
+
+class Command(NamedTuple):
+    """A process to measure."""
+
+    words: Sequence[str]
+    stdin: bytes = b""
+    env: dict[str, str] | None = None
+    before: Callable[[], object] | None = None
+
+
+def compare(ours: Command, reference: Command, runs: int = RUNS) -> tuple[float, Cost, Cost]:
+    """Median ratio of CPU time, run by run, and both sides' costs."""
+    for command in (ours, reference):
+        _run(command)                                   # fills caches, as on any second call
+    pairs = [(_run(ours), _run(reference)) for _ in range(runs)]
+    return (statistics.median(a / b for a, b in pairs),
+            Cost(statistics.median(a for a, _ in pairs), _peak(ours)),
+            Cost(statistics.median(b for _, b in pairs), _peak(reference)))
+
+
+def compare_functions(ours: Callable[[], object], reference: Callable[[], object],
+                      runs: int = 25) -> tuple[float, float, float]:
+    """Median ratio of CPU time of two functions, and both medians in seconds."""
+    ours()
+    reference()
+    pairs = [(_time(ours), _time(reference)) for _ in range(runs)]
+    return (statistics.median(a / b for a, b in pairs), statistics.median(a for a, _ in pairs),
+            statistics.median(b for _, b in pairs))
+
+
+def _time(function: Callable[[], object]) -> float:
+    began = time.process_time()
+    function()
+    return time.process_time() - began
+
+
+def _run(command: Command) -> float:
+    """CPU seconds of one run."""
+    if command.before:
+        command.before()
+    process = subprocess.Popen(command.words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, env=command.env)
+    assert process.stdin
+    process.stdin.write(command.stdin)
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command.words} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def _peak(command: Command) -> int | None:
+    """Peak memory of one run in KiB, as GNU time sees it.
+
+    Not from here: a child's ru_maxrss begins with what its parent takes, and this process takes
+    more than what is measured.  (busybox' time takes KiB for pages, and is wrong by four.)
+    """
+    if not os.access(GNU_TIME, os.X_OK):
+        return None
+    if command.before:
+        command.before()
+    done = subprocess.run([GNU_TIME, "-f", "%M", *command.words], input=command.stdin,
+                          capture_output=True, env=command.env, check=True)
+    return int(done.stderr.split()[-1])

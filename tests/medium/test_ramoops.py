@@ -1,0 +1,216 @@
+"""medium/ramoops.py against real regions, built regions and noise."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lastlog_py.medium import ramoops
+from lastlog_py.medium.geometry import Geometry
+from tests import samples, zones
+
+FILES = {"kernel": "dmesg", "console": "console", "pmsg": "pmsg"}
+
+
+def geometry_of(name: str) -> list[Geometry]:
+    sizes = samples.manifest()[name]["geometry"]
+    return [Geometry(sizes["record_size"], sizes["console_size"], sizes["ftrace_size"],
+                     sizes["pmsg_size"], sizes.get("ecc", 0))]
+
+
+@pytest.mark.parametrize("how", ["given", "found by scanning"])
+@pytest.mark.parametrize("name", samples.readable_by_us())
+def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> None:
+    known = geometry_of(name) if how == "given" else []
+    contents = ramoops.records(samples.region(name), known)
+    shown = {file: samples.kernel_text(name, file)
+             for file in samples.manifest()[name]["kernel_files"]
+             if not file.startswith("ftrace") and not file.endswith(".enc.z")}
+    ours = {f"{FILES[r.kind]}-ramoops-{r.source.zone}": r.text.encode("utf-8", "surrogatepass")
+            for r in contents.records if not r.source.truncated}
+    assert ours == {file: text.decode("utf-8", "replace").replace("\0", "\ufffd").encode()
+                    for file, text in shown.items()}
+
+
+def test_a_truncated_stream_gives_its_beginning_and_keeps_its_bytes() -> None:
+    contents = ramoops.records(samples.region("s13_trunc"), geometry_of("s13_trunc"))
+    (record,) = contents.records
+    assert len(record.text) == 12232 and record.text.startswith("Panic#1 Part1\n")
+    assert record.source.truncated and record.source.compression == "deflate"
+    assert record.raw == samples.kernel_file("s13_trunc", "dmesg-ramoops-0.enc.z")
+    assert "damaged" in contents.problems[0].what
+
+
+def test_an_unknown_compression_is_named_and_its_bytes_are_kept() -> None:
+    contents = ramoops.records(samples.region("c10_compress_zstd"))
+    record = contents.records[0]
+    assert record.source.compression == "zstd" and record.text == ""
+    assert record.raw and record.raw[:4] == b"\x28\xb5\x2f\xfd"
+    assert "zstd" in contents.problems[0].what
+
+
+def test_a_damaged_zone_header_is_reported() -> None:
+    contents = ramoops.records(samples.region("s04_ecc16_corr8"), geometry_of("s04_ecc16_corr8"))
+    assert contents.records == []
+    assert [p.where for p in contents.problems] == ["region, kernel zone 0"]
+
+
+@pytest.mark.parametrize("name", sorted(samples.NOT_RAMOOPS))
+def test_another_format_is_no_ramoops_region(name: str) -> None:
+    contents = ramoops.records(samples.region(name))
+    assert contents.records == [] and contents.problems[0].severity == "warning"
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("flag", ["C", "D", None])
+def test_both_byte_orders_and_every_header(endian: str, flag: str | None) -> None:
+    text = zones.log()
+    region = zones.zone(4096, zones.dump(text, "1700000000.42", flag), endian=endian)
+    (record,) = ramoops.records(region).records
+    assert record.text.encode() == text
+    assert record.time == pytest.approx(1700000000.000042)
+    assert record.source.compression == ("deflate" if flag == "C" else None)
+
+
+def test_zlib_wrapped_deflate_of_old_kernels() -> None:
+    text = zones.log()
+    body = b"====1700000000.42-C\n" + zones.deflated(text, wrapped=True)
+    assert body[20:22] == b"\x48\x89"
+    (record,) = ramoops.records(zones.zone(4096, body)).records
+    assert record.text.encode() == text and not record.source.truncated
+
+
+@pytest.mark.parametrize("start", [0, 1, 100, 4083])
+def test_a_wrapped_ring_is_unrolled(start: int) -> None:
+    text = b"".join(b"[%5d.000000] console line\n" % i for i in range(200))[:4084]
+    (record,) = ramoops.records(zones.zone(4096, text, start=start)).records
+    assert record.text.encode() == text and record.kind == "console"
+
+
+def test_a_dump_behind_an_older_one_that_was_not_zapped() -> None:
+    first, second = zones.log(3, "Oops#1 Part1"), zones.log(5, "Panic#2 Part1")
+    body = zones.dump(first, "1700000000.1", "D") + zones.dump(second, "1700000009.2", "D")
+    found = ramoops.records(zones.zone(4096, body)).records
+    assert [record.text.encode() for record in found] == [first, second]
+
+
+def test_a_plain_dump_whose_letter_lost_a_bit_is_still_plain() -> None:
+    body = zones.dump(zones.log(5)).replace(b"-D\n", b"-C\n", 1)
+    (record,) = ramoops.records(zones.zone(4096, body)).records
+    assert record.text.encode() == zones.log(5) and record.source.compression is None
+
+
+def test_a_header_like_line_within_a_text_does_not_split_it() -> None:
+    text = zones.log(3) + b"====1700000000.1\nnot a dump\n" + b"====12.34-D\nneither\n"
+    (record,) = ramoops.records(zones.zone(4096, zones.dump(text))).records
+    assert record.text.encode() == text
+
+
+def test_a_lost_header_line_still_shows_the_text() -> None:
+    contents = ramoops.records(zones.zone(4096, zones.log()), [Geometry(4096)])
+    (record,) = contents.records
+    assert record.time is None and record.source.torn and contents.problems
+
+
+@pytest.mark.parametrize(("sizes", "region_size", "expected"), [
+    # FORMATS section 11: c01, 13 dump zones that share what is left over.
+    ((65536, 65536, 65536, 32768), 1 << 20, ("kernel", 0, 68056, 13)),
+    ((0x3000, 0x3000, 0x5000, 0), 1 << 20, ("kernel", 0, 8192, 125)),
+])
+def test_layouts_of_current_kernels(sizes: tuple[int, ...], region_size: int,
+                                    expected: tuple[str, int, int, int]) -> None:
+    slots = next(ramoops.layouts(Geometry(*sizes), region_size))
+    kind, offset, size, count = expected
+    dumps = [slot for slot in slots if slot.kind == kind]
+    assert (len(dumps), dumps[0].offset, dumps[0].size) == (count, offset, size)
+
+
+def test_the_order_behind_the_dumps_is_told_by_the_ftrace_signature() -> None:
+    version = zones.SIGNATURE ^ (6 << 16 | 12 << 8 | 117)
+    head = zones.zone(4096, zones.dump(zones.log(5)))
+    console = zones.zone(4096, b"[    1.000000] c\n")
+    pmsg, ftrace = zones.zone(4096, b"user text"), zones.zone(4096, b"\1" * 24, signature=version)
+    for tail in (pmsg + ftrace, ftrace + pmsg):
+        contents = ramoops.records(head + console + tail, [Geometry(4096, 4096, 4096, 4096)])
+        assert [(r.kind, r.source.offset) for r in contents.records][2] == \
+            ("pmsg", 8192 + 4096 * (tail[:4] != pmsg[:4]))
+
+
+def test_zones_of_4_4_are_exactly_record_size() -> None:
+    # 5 pages: two records of two pages, then (older kernels) slack at the end.
+    region = zones.zone(8192) + zones.zone(8192, zones.dump(zones.log(4))) + b"\xaa" * 4096
+    (record,) = ramoops.records(region, [Geometry(8192)]).records
+    assert record.source.offset == 8192
+
+
+def test_a_wrong_geometry_is_reported_and_the_zones_are_found_all_the_same() -> None:
+    region = b"\xff" * 1536 + zones.zone(4096, zones.dump(zones.log(5)))
+    contents = ramoops.records(region, [Geometry(1024, origin="the configuration")])
+    assert len(contents.records) == 1
+    assert "the configuration" in contents.problems[0].what
+
+
+def test_a_geometry_that_fits_in_part_does_not_cost_a_record() -> None:
+    filled = zones.zone(8192, zones.dump(zones.log(200)))
+    contents = ramoops.records(filled * 2, [Geometry(4096, origin="the configuration")])
+    assert len(contents.records) == 2 and "the configuration" in contents.problems[0].what
+
+
+def test_a_live_region_shows_only_its_dump_zones() -> None:
+    region = zones.zone(4096, zones.dump(zones.log(5))) + zones.zone(4096, b"[    1.000000] c\n")
+    kinds = [r.kind for r in ramoops.records(region, [Geometry(4096, 4096)], live=True).records]
+    assert kinds == ["kernel"]
+
+
+@pytest.mark.parametrize(("region", "word"), [
+    (b"", "no bytes"), (bytes(65536), "blank"), (b"\xff" * 65536, "blank"),
+    (b"DBGC", "no ramoops zone"), (b"\1" * 11, "no ramoops zone")])
+def test_nothing_there_is_said_clearly(region: bytes, word: str) -> None:
+    contents = ramoops.records(region)
+    assert contents.records == [] and word in contents.problems[0].what
+
+
+def test_cold_memory_gives_no_records_quickly() -> None:
+    noise = random.Random(1).randbytes(1 << 20)
+    began = time.process_time()
+    contents = ramoops.records(noise)
+    assert contents.records == [] and contents.problems
+    assert time.process_time() - began < 1
+
+
+def test_text_that_looks_like_zones_does_not_hide_the_zone_it_is_in() -> None:
+    fake = zones.zone(64, b"fake")
+    text = zones.log(3) + fake * 3 + b"\nend\n"
+    region = zones.zone(4096, zones.dump(text)) + zones.zone(4096, zones.dump(zones.log(7)))
+    found = ramoops.records(region).records
+    assert [record.source.offset for record in found] == [0, 4096]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=600), st.integers(0, 700), st.binary(max_size=40))
+def test_no_bytes_raise(noise: bytes, at: int, patch: bytes) -> None:
+    region = bytearray(zones.zone(512, zones.dump(zones.log(4))) + noise)
+    region[at:at + len(patch)] = patch
+    for known in ([], [Geometry(256, 64, 64, 64, 16)], [Geometry(512)]):
+        contents = ramoops.records(bytes(region), known)
+        for record in contents.records:
+            assert "\0" not in record.text
+            assert record.text.encode()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_damaged_compressed_record_gives_a_prefix(data: st.DataObject) -> None:
+    text = zones.log(200)
+    body = bytearray(zones.dump(text, flag="C"))
+    at = data.draw(st.integers(24, len(body) - 1))
+    body[at] ^= data.draw(st.integers(1, 255))
+    (record,) = ramoops.records(zones.zone(8192, bytes(body))).records
+    if record.source.truncated:
+        assert record.raw == bytes(body[body.index(b"\n") + 1:])
+    else:
+        assert len(record.text) > 0

@@ -1,0 +1,50 @@
+"""The memory regions of real crashed kernels in tests/data/samples, and what these kernels
+themselves showed of them after the reboot."""
+
+from __future__ import annotations
+
+import functools
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "data" / "samples"
+
+# Formats of later issues: read without failing, but not with these texts.
+ECC_NEEDED = {"s04_ecc16_corr8"}
+NOT_DEFLATE = {"c10_compress_zstd"}
+NOT_RAMOOPS = {"c13_mtdoops", "c14_pstore_blk"}
+
+NOTICE = b"\nECC: "
+
+
+@functools.cache
+def manifest() -> dict[str, dict[str, Any]]:
+    samples = json.loads((FOLDER / "manifest.json").read_text())["samples"]
+    return {sample["name"]: sample for sample in samples}
+
+
+@functools.cache
+def region(name: str) -> bytes:
+    return _unpacked(name, "region.bin")
+
+
+@functools.cache
+def kernel_file(name: str, file: str) -> bytes:
+    """A file of /sys/fs/pstore as the crashed machine's next boot showed it."""
+    return _unpacked(name, file)
+
+
+def kernel_text(name: str, file: str) -> bytes:
+    """The same less the ECC notice, which is not part of the text."""
+    return kernel_file(name, file).split(NOTICE)[0]
+
+
+def _unpacked(name: str, file: str) -> bytes:
+    return lzma.decompress((FOLDER / name / f"{file}.xz").read_bytes())
+
+
+def readable_by_us() -> list[str]:
+    """The samples whose format is in scope."""
+    return sorted(set(manifest()) - ECC_NEEDED - NOT_DEFLATE - NOT_RAMOOPS)

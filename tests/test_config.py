@@ -1,0 +1,75 @@
+"""config.py: the UCI file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastlog_py.config import load, parse_uci
+from lastlog_py.errors import LastlogError
+
+
+@pytest.mark.parametrize(("line", "expected"), [
+    ("\toption archive '/a b'", "/a b"),
+    ('option archive "/a\\"b"', '/a"b'),
+    ("option archive /plain # comment", "/plain"),
+    ("option archive '/a'\\''b'", "/a'b"),
+    ("option archive ''", ""),
+    ("option archive '/#x'", "/#x"),
+])
+def test_quoting(line: str, expected: str) -> None:
+    problems: list[str] = []
+    assert parse_uci(f"config lastlog 'main'\n{line}\n", problems) == [
+        ("lastlog", "main", {"archive": expected})]
+    assert problems == []
+
+
+def test_sections_and_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "lastlog"
+    file.write_text("# mine\nconfig lastlog 'main'\n option archive '/mnt/usb'\n"
+                    "config region 'ram'\n option size '0x100000'\n option journal_size '128k'\n"
+                    " option ecc 16\nconfig coredump 'coredump'\n list ignore '/usr/bin/x'\n")
+    config = load(str(file))
+    assert (config.archive, config.archive_limit) == ("/mnt/usb", 262144)
+    assert (config.region.size, config.region.journal_size, config.region.ecc) == \
+        (1 << 20, 131072, 16)
+    assert config.region.record_size is None and config.problems == []
+    assert config.system("/proc/mtd") == "/proc/mtd"
+
+
+@pytest.mark.parametrize(("line", "word"), [
+    ("option archive_limit 'lots'", "not a number"),
+    ("option archive_limit '-5'", "not a number"),
+    ("option archive 'open", "quote"),
+    ("nonsense", "not understood"),
+])
+def test_a_typo_is_reported_and_the_default_used(tmp_path: Path, line: str, word: str) -> None:
+    file = tmp_path / "lastlog"
+    file.write_text(f"config lastlog 'main'\n{line}\n")
+    config = load(str(file))
+    assert config.archive_limit == 262144 and word in config.problems[0]
+
+
+def test_a_second_region_is_reported(tmp_path: Path) -> None:
+    file = tmp_path / "lastlog"
+    file.write_text("config region 'a'\n option mtd one\nconfig region 'b'\n option mtd two\n")
+    config = load(str(file))
+    assert config.region.mtd == "one" and "first region" in config.problems[0]
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(LastlogError) as missing:
+        load(str(tmp_path / "none"))
+    assert missing.value.code == "not-found" and missing.value.hint
+    with pytest.raises(LastlogError) as folder:
+        load(str(tmp_path))
+    assert folder.value.code == "io"
+
+
+@given(st.text(max_size=300))
+def test_no_text_raises(text: str) -> None:
+    for kind, _name, options in parse_uci(text, []):
+        assert isinstance(kind, str) and isinstance(options, dict)
