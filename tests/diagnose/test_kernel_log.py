@@ -1,0 +1,440 @@
+"""What `kernel_log.explain` makes of kernel logs: the tables are its specification."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastlog_py.diagnose.kernel_log import explain
+from lastlog_py.record import Frame, Oom, readable
+from tests.samples import kernel_text
+
+LOGS = Path(__file__).parent.parent / "data" / "logs"
+
+DEBIAN_PC = "QEMU Standard PC (i440FX + PIIX, 1996), BIOS 1.16.2-debian-1.16.2-1 04/01/2014"
+
+
+def told(text: str) -> dict[str, Any]:
+    """The kernel's fields that are known, less the trace; the uptime among them."""
+    found = explain(text)
+    fields = {**found.kernel._asdict(), "uptime": found.uptime}
+    del fields["trace"]
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def lkdtm(reason: str, sequence: int, cause: str, function: str, offset: str, pid: int,
+          uptime: float, tainted: str | None = "G     U", **more: Any) -> dict[str, Any]:
+    fields = dict(reason=reason, sequence=sequence, part=1, cause=cause, function=function,
+                  offset=offset, module="lkdtm", process="init", pid=pid, cpu=0, uptime=uptime,
+                  tainted=tainted, release="6.1.192", **more)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def sysrq(offset: str, uptime: float, **more: Any) -> dict[str, Any]:
+    return dict(reason="panic", sequence=1, part=1, cause="sysrq", function="sysrq_handle_crash",
+                offset=offset, process="init", pid=1, cpu=0, uptime=uptime,
+                **{"tainted": "G     U", "release": "6.1.0-50-amd64", **more})
+
+
+SAMPLES = {
+    ("c12_null_deref_panic_on_oops", "dmesg-ramoops-0"): lkdtm(
+        "oops", 1, "null-pointer", "lkdtm_EXCEPTION", "0x8", 1, 1.936724, address="0x0"),
+    ("c12_null_deref_panic_on_oops", "dmesg-ramoops-1"): lkdtm(
+        "panic", 2, "null-pointer", "lkdtm_EXCEPTION", "0x8", 1, 1.944736, address="0x0"),
+    ("c05_two_oops_then_panic", "dmesg-ramoops-0"): lkdtm(
+        "oops", 1, "null-pointer", "lkdtm_EXCEPTION", "0x8", 47, 1.823256, address="0x0"),
+    ("c05_two_oops_then_panic", "dmesg-ramoops-1"): lkdtm(
+        "oops", 2, "bad-access", "lkdtm_WRITE_RO", "0x32", 49, 2.852943, "G     UD",
+        address="0xffffffffa001f140"),
+    ("c05_two_oops_then_panic", "dmesg-ramoops-2"): lkdtm(
+        "oops", 3, "bug", "lkdtm_BUG", "0x9", 50, 2.882714, "G     UD"),
+    # after an oops panic() prints neither task nor trace
+    ("c05_two_oops_then_panic", "dmesg-ramoops-3"): dict(
+        reason="panic", sequence=4, part=1, cause="sysrq", tainted="G     UD", release="6.1.192",
+        uptime=3.932069),
+    ("c08_softlockup", "dmesg-ramoops-0"): lkdtm(
+        "panic", 1, "soft-lockup", "lkdtm_SOFTLOCKUP", "0xb", 1, 8.126355),
+    ("c14_pstore_blk", "dmesg-pstore_blk-1"): lkdtm(
+        "oops", 2, "bug", "lkdtm_BUG", "0x9", 49, 3.750083, "G      D"),
+    ("s15_oom", "dmesg-ramoops-0"): dict(
+        reason="panic", sequence=1, part=1, cause="oom", process="dd", pid=111, cpu=0,
+        tainted="G     U", release="6.1.0-50-amd64", hardware=DEBIAN_PC, uptime=3.294607,
+        oom=Oom(None, None, None, "dd")),
+    ("s01_plain", "dmesg-ramoops-0"): sysrq("0x16", 3.202993, hardware=DEBIAN_PC),
+    ("s09_rec4k", "dmesg-ramoops-0"): sysrq("0x16", 2.988329, hardware=DEBIAN_PC),
+    ("s17_612", "dmesg-ramoops-0"): sysrq("0x1a", 3.416944, release="6.12.117+deb12-amd64",
+                                          hardware=DEBIAN_PC),
+    ("c01_all_console_pmsg_ftrace", "dmesg-ramoops-0"): sysrq("0x15", 5.594863, release="6.1.192"),
+    ("m02_mipsbe_malta", "dmesg-ramoops-0"): dict(
+        reason="panic", sequence=1, part=1, cause="sysrq", release="6.1.192", hardware="mti,malta",
+        uptime=0.715892),
+    # arm64 names the function behind the one that called panic()
+    ("a01_arm64_virt_dt", "dmesg-ramoops-0"): dict(
+        reason="panic", sequence=1, part=1, cause="sysrq", function="__handle_sysrq",
+        offset="0x90", process="init", pid=1, cpu=0, release="6.1.0-56-arm64",
+        hardware="linux,dummy-virt (DT)", uptime=3.171065),
+}
+
+
+@pytest.mark.parametrize(("name", "file"), SAMPLES, ids="-".join)
+def test_a_real_crash(name: str, file: str) -> None:
+    assert told(readable(kernel_text(name, file))) == SAMPLES[name, file]
+
+
+def test_the_trace_of_a_real_oops() -> None:
+    frames = explain(readable(kernel_text("c12_null_deref_panic_on_oops", "dmesg-ramoops-1")))
+    assert frames.kernel.trace[:4] == (
+        Frame("lkdtm_do_action", "0x1c", "lkdtm", False),
+        Frame("direct_entry", "0xb0", "lkdtm", True),
+        Frame("full_proxy_write", "0x4a", None, True),
+        Frame("full_proxy_poll", "0x54", None, False),
+    )
+    assert frames.kernel.trace[-1].function == "entry_SYSCALL_64_after_hwframe"
+    assert len(frames.kernel.trace) == 15
+
+
+LONG_LOGS: dict[str, dict[str, Any]] = {
+    "mips_null_3_18": dict(
+        reason="panic", sequence=2, part=1, cause="null-pointer", function="ieee80211_tx_dequeue",
+        offset="0x7a4", module="mac80211", process="hostapd", pid=1265, cpu=0, address="0x28",
+        tainted="G        W", release="3.18.29", hardware="TP-LINK TL-WDR4300", uptime=8042.75),
+    "mips_bug_6_6": dict(
+        reason="oops", sequence=1, part=1, cause="bug", function="skb_panic", offset="0x58",
+        process="napi/phy1-8200", pid=1853, cpu=2, tainted="G           O", release="6.6.93",
+        hardware="Xiaomi Mi Router 3G", uptime=911.125),
+    "mips_rcu_stall_5_4": dict(
+        reason="panic", sequence=1, part=1, cause="rcu-stall", function="usbnet_write_cmd_nopm",
+        offset="0x2c", module="usbnet", process="kworker/0:1", pid=76, cpu=0, release="5.4.188",
+        uptime=270.45),
+    "arm_null_5_4": dict(
+        reason="panic", sequence=2, part=1, cause="null-pointer",
+        function="mwl_mac80211_bss_info_changed", offset="0x1c", module="mwlwifi",
+        process="hostapd", pid=3207, cpu=1, address="0xf0", release="5.4.143",
+        hardware="Marvell Armada 380/385 (Device Tree)", uptime=1121.418),
+    "arm_null_6_6": dict(
+        reason="oops", sequence=1, part=1, cause="null-pointer",
+        function="mwl_mac80211_bss_info_changed", offset="0x1c", module="mwlwifi",
+        process="hostapd", pid=3207, cpu=1, address="0xf0", release="6.6.93",
+        hardware="Marvell Armada 380/385 (Device Tree)", uptime=121.38),
+    "arm64_no_symbols_5_15": dict(
+        reason="panic", sequence=2, part=1, cause="bad-access", function="0xffffffc00818ff8c",
+        process="netdata", pid=4011, cpu=3, address="0xffffff8110a2c1f8", tainted="G           O",
+        release="5.15.167", hardware="Bananapi BPI-R3 (DT)", uptime=79512.69293),
+    "arm64_null_6_12": dict(
+        reason="panic", sequence=2, part=1, cause="null-pointer", function="mt76_get_txwi_ptr",
+        offset="0x10", module="mt76", process="kworker/u9:2", pid=3021, cpu=0, address="0x400",
+        tainted="G           O", release="6.12.40", hardware="GL.iNet GL-MT6000 (DT)",
+        uptime=122.05),
+    "arm64_serror_6_6": dict(
+        reason="panic", sequence=1, part=1, cause="bus-error", function="mtk_wed_start",
+        offset="0x1c", process="kmodloader", pid=1411, cpu=1, tainted="G           O",
+        release="6.6.86", hardware="GL.iNet GL-MT3000 (DT)", uptime=77.022),
+    "x86_gpf_3_2": dict(
+        reason="oops", sequence=1, part=1, cause="bad-access", function="ath_tx_status",
+        offset="0x2d", module="ath9k", process="hostapd", pid=2113, cpu=1, tainted="G        W",
+        release="3.2.0-4-amd64", uptime=912.022),
+    "x86_eip_4_14": dict(
+        reason="panic", sequence=2, part=1, cause="null-pointer", function="nft_do_chain",
+        offset="0x21", module="nf_tables", process="ksoftirqd/0", pid=9, cpu=0, address="0x0",
+        release="4.14.180", hardware="PC Engines ALIX.2", uptime=42.03),
+    # an old warning is not why memory ran out a quarter of an hour later
+    "oom_kill_then_panic_5_10": dict(
+        reason="panic", sequence=1, part=1, cause="oom", process="uhttpd", pid=2201, cpu=1,
+        tainted="G        W", release="5.10.146", uptime=990.5,
+        oom=Oom("hostapd", 900, 12288, "uhttpd")),
+    "hung_task_6_1": dict(
+        reason="panic", sequence=1, part=1, cause="hung-task", function="ubifs_bg_wbufs_sync",
+        offset="0x54", module="ubifs", process="kworker/u4:1", pid=31, release="6.1.82",
+        hardware="Raspberry Pi 4 Model B Rev 1.4 (DT)", uptime=247.026),
+    # a dying worker faults again: the first fault counts
+    "recursive_3_18": dict(
+        reason="oops", sequence=2, part=1, cause="bad-access", function="uvc_video_decode",
+        offset="0x4", module="uvcvideo", process="kworker/0:1", pid=172, cpu=0,
+        address="0x7f000004", release="3.18.29", uptime=5000.17),
+}
+
+
+@pytest.mark.parametrize("name", LONG_LOGS)
+def test_a_log_of(name: str) -> None:
+    assert told((LOGS / f"{name}.txt").read_text()) == LONG_LOGS[name]
+
+
+def test_every_log_is_tested() -> None:
+    assert {path.stem for path in LOGS.glob("*.txt")} == set(LONG_LOGS)
+
+
+# What the line that begins a report says: cause, and the facts in it.
+FIRST_LINES = [
+    ("BUG: kernel NULL pointer dereference, address: 0000000000000010", "null-pointer", "0x10"),
+    ("BUG: unable to handle kernel NULL pointer dereference at (null)", "null-pointer", "0x0"),
+    ("BUG: unable to handle kernel NULL pointer dereference at 00000010", "null-pointer", "0x10"),
+    ("BUG: unable to handle kernel paging request at ffffc90000a8c000", "bad-access",
+     "0xffffc90000a8c000"),
+    ("BUG: unable to handle page fault for address: ffffffffffffffd8", "null-pointer",
+     "0xffffffffffffffd8"),
+    ("BUG: unable to handle page fault for address: 0000000000001000", "bad-access", "0x1000"),
+    ("BUG: TASK stack guard page was hit at 00000000 (stack is 00000000..0000)",
+     "stack-corruption", None),
+    ("general protection fault: 0000 [#1] PREEMPT SMP NOPTI", "bad-access", None),
+    ("general protection fault, probably for non-canonical address 0xdead000000000108: 0000 [#1]",
+     "bad-access", "0xdead000000000108"),
+    ("Oops: general protection fault, probably for non-canonical address 0xdead000000000108: "
+     "0000 [#1] SMP", "bad-access", "0xdead000000000108"),
+    ("divide error: 0000 [#1] SMP", "divide", None),
+    ("Oops: divide error: 0000 [#1] SMP", "divide", None),
+    ("invalid opcode: 0000 [#1] SMP PTI", "undefined-instruction", None),
+    ("Oops: invalid opcode: 0000 [#1] SMP PTI", "undefined-instruction", None),
+    ("traps: PANIC: double fault, error_code: 0x0", "bad-access", None),
+    ("Oops: Oops: 0002 [#1] SMP", "bad-access", None),
+    ("Unable to handle kernel NULL pointer dereference at virtual address 00000010",
+     "null-pointer", "0x10"),
+    ("Unable to handle kernel paging request at virtual address fffffff4 when write",
+     "null-pointer", "0xfffffff4"),
+    ("Unable to handle kernel write to read-only memory at virtual address ffffffc008a10000",
+     "bad-access", "0xffffffc008a10000"),
+    ("Unable to handle kernel execute from non-executable memory at virtual address "
+     "ffffff8000a3c000", "bad-access", "0xffffff8000a3c000"),
+    ("CPU 1 Unable to handle kernel paging request at virtual address 00000628, epc == 8010c560, "
+     "ra == 8010c444", "null-pointer", "0x628"),
+    ("CPU 0 Unable to handle kernel paging request at virtual address c0000000, epc == 8010c560, "
+     "ra == 8010c444", "bad-access", "0xc0000000"),
+    ("Unhandled fault: imprecise external abort (0x1c06) at 0xb6f2a000", "bus-error", "0xb6f2a000"),
+    ("Unhandled fault: alignment exception (0x001) at 0xc0a1b2c3", "bad-access", "0xc0a1b2c3"),
+    ("Internal error: Oops - undefined instruction: 0 [#1] SMP ARM", "undefined-instruction", None),
+    ("Internal error: Oops - BUG: 0 [#1] SMP ARM", "bug", None),
+    ("Internal error: synchronous external abort: 96000210 [#1] SMP", "bus-error", None),
+    ("Internal error: SP/PC alignment exception: 8a000000 [#1] SMP", "bad-access", None),
+    ("Insufficient stack space to handle exception!", "stack-corruption", None),
+    ("Bad mode in Error handler detected on CPU0, code 0xbf000002 -- SError", "bus-error", None),
+    ("kernel BUG at mm/slub.c:305!", "bug", None),
+    ("Kernel bug detected[#1]:", "bug", None),
+    ("Reserved instruction in kernel code[#1]:", "undefined-instruction", None),
+    ("Unhandled kernel unaligned access[#1]:", "bad-access", None),
+    ("Data bus error, epc == 80012345, ra == 80012340", "bus-error", None),
+    ("Instruction bus error, epc == 80012345, ra == 80012340", "bus-error", None),
+]
+
+
+@pytest.mark.parametrize(("line", "cause", "address"), FIRST_LINES)
+def test_the_cause_of_an_oops(line: str, cause: str, address: str | None) -> None:
+    kernel = explain(f"Oops#1 Part1\n<1>[   10.000000] {line}\n").kernel
+    assert (kernel.cause, kernel.address) == (cause, address)
+
+
+PANICS = [
+    ("sysrq triggered crash", "sysrq"),
+    ("Out of memory: system-wide panic_on_oom is enabled", "oom"),
+    ("Out of memory: compulsory panic_on_oom is enabled", "oom"),
+    ("out of memory. panic_on_oom is selected", "oom"),
+    ("Out of memory and no killable processes...", "oom"),
+    ("System is deadlocked on memory", "oom"),
+    ("softlockup: hung tasks", "soft-lockup"),
+    ("hung_task: blocked tasks", "hung-task"),
+    ("RCU Stall", "rcu-stall"),
+    ("Watchdog detected hard LOCKUP on cpu 0", "hard-lockup"),
+    ("Hard LOCKUP", "hard-lockup"),
+    ("watchdog pretimeout event", "watchdog"),
+    ("panic_on_warn set ...", "warning"),
+    ("kernel: panic_on_warn set ...", "warning"),
+    ("stack-protector: Kernel stack is corrupted in: f+0x12/0x30 [m]", "stack-corruption"),
+    ("corrupted stack end detected inside scheduler", "stack-corruption"),
+    ("Asynchronous SError Interrupt", "bus-error"),
+    ("Fatal Machine check", "bus-error"),
+    ("Attempted to kill init! exitcode=0x00007f00", "init-died"),
+    ("VFS: Unable to mount root fs on unknown-block(31,5)", "no-root"),
+    ("No working init found.  Try passing init= option to kernel.", "no-root"),
+    ("Requested init /sbin/procd failed (error -2).", "no-root"),
+    ("Fatal exception", "other"),
+    ("something nobody has seen", "other"),
+]
+
+
+@pytest.mark.parametrize(("message", "cause"), PANICS)
+def test_the_cause_of_a_panic_alone(message: str, cause: str) -> None:
+    kernel = explain(f"Panic#1 Part1\n<0>[    9.000000] Kernel panic - not syncing: {message}\n")
+    assert kernel.kernel.cause == cause
+    assert kernel.kernel.reason == "panic"
+
+
+def test_the_stack_protector_names_the_function() -> None:
+    kernel = explain("Kernel panic - not syncing: stack-protector: "
+                     "Kernel stack is corrupted in: f+0x12/0x30 [m]\n").kernel
+    assert (kernel.function, kernel.offset, kernel.module) == ("f", "0x12", "m")
+
+
+OLD_OOPS = """<1>[   10.000000] BUG: kernel NULL pointer dereference, address: 0000000000000000
+<4>[   10.000100] CPU: 0 PID: 47 Comm: foo Not tainted 6.1.1 #1
+<4>[   10.000200] RIP: 0010:old+0x8/0x14 [m]
+<4>[   10.000300] ---[ end trace 0000000000000000 ]---
+"""
+NEW_OOPS = """<4>[   20.000000] kernel BUG at a.c:1!
+<4>[   20.000050] invalid opcode: 0000 [#2] SMP
+<4>[   20.000100] CPU: 0 PID: {pid} Comm: bar Tainted: G      D 6.1.1 #1
+<4>[   20.000200] RIP: 0010:new+0x9/0x14 [m]
+<4>[   20.000300] ---[ end trace 0000000000000000 ]---
+"""
+WARNING = """<4>[   20.000000] WARNING: CPU: 1 PID: 5 at net/a.c:10 warned+0x10/0x20 [m]
+<4>[   20.000100] CPU: 1 PID: 5 Comm: w Not tainted 6.1.1 #1
+<4>[   20.000200] ---[ end trace 0000000000000000 ]---
+"""
+HANG = """<0>[   19.000000] watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a b:7]
+<4>[   19.000100] CPU: 1 PID: 7 Comm: a b Not tainted 6.1.1 #1
+<4>[   19.000200] RIP: 0010:stuck+0x9/0x14
+"""
+STALL = """<3>[   19.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks: { 3}
+"""
+
+
+def panic(message: str, time: float = 20.1) -> str:
+    return f"<0>[{time:12.6f}] Kernel panic - not syncing: {message}\n"
+
+
+NEW = NEW_OOPS.format(pid=50)
+# Which fault of several a record is about: title, log, cause, function.
+EPISODES = [
+    ("Oops#2", OLD_OOPS + NEW, "bug", "new"),
+    ("Panic#3", OLD_OOPS + NEW + panic("Fatal exception"), "bug", "new"),
+    ("Panic#3", OLD_OOPS + NEW + panic("Aiee, killing interrupt handler!"), "bug", "new"),
+    ("Panic#3", OLD_OOPS + NEW + panic("sysrq triggered crash"), "sysrq", None),
+    ("Panic#2", OLD_OOPS + panic("Out of memory and no killable processes..."), "oom", None),
+    ("Panic#2", OLD_OOPS + WARNING + panic("Fatal exception"), "null-pointer", "old"),
+    # x86 repeats the first oops' registers behind the end of a later one
+    ("Oops#2", NEW + "---[ end trace 1 ]---\n" + "<4>[   20.100000] RIP: 0010:junk+0x1/0x2\n",
+     "bug", "new"),
+    ("Panic#1", WARNING + panic("panic_on_warn set ..."), "warning", "warned"),
+    ("Panic#1", WARNING + panic("Out of memory: x", 300.0), "oom", None),
+    ("Panic#2", OLD_OOPS + panic("Something else", 300.0), "other", None),
+    ("Panic#1", HANG + panic("softlockup: hung tasks"), "soft-lockup", "stuck"),
+    ("Panic#2", HANG + NEW + panic("Fatal exception"), "bug", "new"),
+    ("Panic#2", NEW + HANG + panic("softlockup: hung tasks"), "soft-lockup", "stuck"),
+    ("Panic#1", STALL + panic("RCU Stall"), "rcu-stall", None),
+    # init's own oops killed it; another's did not
+    ("Panic#2", NEW_OOPS.format(pid=1) + panic("Attempted to kill init! exitcode=0x0000000b"),
+     "bug", "new"),
+    ("Panic#2", NEW + panic("Attempted to kill init! exitcode=0x00000100"), "init-died", None),
+    # a fault interrupted by a panic of which nothing is known
+    ("Panic#1", OLD_OOPS.split("<4>[   10.000300]")[0] + panic("Recursive something", 10.1),
+     "null-pointer", "old"),
+    # the end of the log is lost, and with it the panic
+    ("Panic#2", OLD_OOPS, "null-pointer", "old"),
+    ("Panic#2", OLD_OOPS + "<6>[ 5000.000000] eth0: link up\n", "other", None),
+    # the beginning is lost
+    ("Oops#1", OLD_OOPS.split("\n", 1)[1], "other", "old"),
+    ("Panic#2", OLD_OOPS.split("\n", 1)[1] + panic("Fatal exception"), "other", "old"),
+    ("Panic#2", OLD_OOPS.split("\n", 1)[1] + panic("Out of memory: x", 300.0), "oom", None),
+    # an end is not a crash, whatever happened before
+    ("Shutdown#2", OLD_OOPS, "other", None),
+    ("Restart#2", OLD_OOPS, "other", None),
+    ("Emergency#2", OLD_OOPS, "other", None),
+]
+
+
+@pytest.mark.parametrize(("title", "log", "cause", "function"), EPISODES)
+def test_which_fault_counts(title: str, log: str, cause: str, function: str | None) -> None:
+    kernel = explain(f"{title} Part1\n{log}").kernel
+    assert (kernel.cause, kernel.function) == (cause, function)
+
+
+REASONS = [
+    ("Panic#12 Part3\n", ("panic", 12, 3)),
+    ("Oops#1 Part1\n", ("oops", 1, 1)),
+    ("Emergency#1 Part1\n", ("emergency", 1, 1)),
+    ("Shutdown#1 Part1\n", ("shutdown", 1, 1)),
+    ("Poweroff#1 Part1\n", ("shutdown", 1, 1)),
+    ("Unknown#1 Part1\n", ("unknown", 1, 1)),
+    ("Panic: Total 2 times\nPanic#1 Part1\n", ("panic", 1, 1)),
+    ("", ("unknown", None, None)),
+    (OLD_OOPS, ("oops", None, None)),
+    (OLD_OOPS + panic("Fatal exception"), ("panic", None, None)),
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), REASONS)
+def test_reason(text: str, reason: tuple[str, int | None, int | None]) -> None:
+    kernel = explain(text).kernel
+    assert (kernel.reason, kernel.sequence, kernel.part) == reason
+
+
+def test_sysrq_before_v5_was_a_null_pointer() -> None:
+    kernel = explain("""Panic#2 Part1
+<6>[  100.000000] sysrq: SysRq : Trigger a crash
+<1>[  100.010000] CPU 0 Unable to handle kernel paging request at virtual address 00000000, epc == 8
+<4>[  100.020000] Oops[#1]:
+<4>[  100.030000] epc   : 8023c1a0 sysrq_handle_crash+0x10/0x18
+<4>[  100.040000] ---[ end trace 749935782defeff6 ]---
+<0>[  100.050000] Kernel panic - not syncing: Fatal exception
+""").kernel
+    assert (kernel.cause, kernel.function) == ("sysrq", "sysrq_handle_crash")
+
+
+def test_a_jump_to_nowhere_is_named_after_the_caller() -> None:
+    found = explain("""Oops#1 Part1
+<1>[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000000
+<4>[    1.000100] RIP: 0010:0x0
+<4>[    1.000200] Call Trace:
+<4>[    1.000300]  caller+0x10/0x20 [m]
+""")
+    assert (found.culprit, found.kernel.function, found.kernel.module) == (None, "caller", "m")
+
+
+# --- hostile text --------------------------------------------------------------------------
+
+ATOMS = st.sampled_from([
+    "Panic#1 Part1\n", "Oops#99999999999 Part1\n", "<4>", "[   12.345678] ", "[99999999999.9]",
+    "Kernel panic - not syncing: ", "sysrq triggered crash\n", "Call Trace:\n", " ? f+0x1/0x2 [m",
+    "]\n", "\n", "BUG: kernel NULL pointer dereference, address: ", "(null)", "ffffffffffffffff",
+    "CPU: 0 PID: 1 Comm: ", "Not tainted 6.1 #1", "epc   : 80123456 ", "f+0x1/0x2 [m]", "0x0",
+    "---[ end trace", "a invoked oom-killer: ", "Out of memory: Killed process 1 (a) ",
+    "anon-rss:1kB", "(f) from (g+0x1/0x2)", "Internal error: ", "CR2: 00000000\n", "<IRQ>", "\0",
+    "\ufffd", "\r\n", "\u2028", "Attempted to kill init!", "stack-protector: "])
+
+
+@given(st.one_of(st.text(), st.lists(st.one_of(ATOMS, st.text(max_size=5))).map("".join)))
+def test_any_text_is_welcome(text: str) -> None:
+    found = explain(text)
+    assert found.kernel.reason in ("panic", "oops", "emergency", "shutdown", "unknown")
+
+
+@given(st.data())
+def test_a_piece_of_a_real_log_is_welcome(data: st.DataObject) -> None:
+    text = readable(kernel_text("c08_softlockup", "dmesg-ramoops-0"))
+    start = data.draw(st.integers(0, len(text)))
+    found = explain(text[start:data.draw(st.integers(start, len(text)))])
+    assert found.kernel.cause in ("soft-lockup", "other")
+
+
+STAMP = "<4>[    1.000000] "
+HOSTILE = {
+    "empty lines": "\n",
+    "one letter a line": "a\n",
+    "one line": "A",
+    "one line of brackets": "[",
+    "blanks": " " * 2000 + "\n",
+    "stamps": STAMP,
+    "panics": "Kernel panic - not syncing: x\n",
+    "warnings": STAMP + "WARNING: CPU: 0 PID: 1 at a f+0x1/0x2\n",
+    "ooms": "dd invoked oom-killer: \n",
+    "stalls": "rcu: INFO: rcu_sched detected stalls on CPUs/tasks: {\n",
+    "oopses": STAMP + "Oops[#1]:\nCPU: 0 PID: 7 Comm: a Not tainted 6.1 #0\n---[ end trace\n",
+    "frames": " f+0x1/0x2 [m]\n",
+    "arm frames": "a from " * 300 + "\n",
+    "a long task name": "CPU: 0 PID: 1 Comm: " + "x " * 900 + "\n",
+    "long taints": "CPU: 0 PID: 1 Comm: a Tainted: " + "G " * 900 + "\n",
+    "nested interrupts": "<IRQ> " * 300 + "\n",
+    "a task blocked": "INFO: task " + "a:1" * 500 + "\n",
+    "an address missing": "Unable to handle kernel " + "a" * 1900 + "\n",
+}
+
+
+@pytest.mark.parametrize("filler", HOSTILE)
+def test_a_mebibyte_of(filler: str) -> None:
+    head, tail = "Panic#1 Part1\nOops[#1]:\nCall Trace:\n", "\n" + panic("Fatal exception")
+    many = (1 << 20) // len(HOSTILE[filler])
+    start = time.process_time()
+    explain(head + HOSTILE[filler] * many + tail)
+    assert time.process_time() - start < 0.5
