@@ -2,13 +2,15 @@
 
 "Nothing captured" must never be confused with "capture does not work".  `gather` reads what the
 system says, cheaply, because answers are cached under it; `judge` makes checks of that.
-On the hot path: imports os only.
+On the hot path: imports os and time only.
 """
 
 from __future__ import annotations
 
 import os
+import time
 
+from . import CLOCK_FLOOR
 from .config import Config
 from .errors import LastlogError
 from .medium import device
@@ -34,6 +36,7 @@ def gather(config: Config) -> dict[str, str]:
              for name, path in _FILES.items()}
     mounts = device.read_small(config.system("/proc/mounts"))
     facts["pstore"] = "\n".join(line for line in mounts.splitlines() if " pstore " in line)
+    facts["clock"] = "set" if time.time() >= CLOCK_FLOOR else ""
     facts["archive"] = _archive_state(config.archive)
     return facts
 

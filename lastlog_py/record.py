@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from . import CLOCK_FLOOR
+
 __all__ = ["Boot", "Frame", "Kernel", "Oom", "Problem", "Record", "Source", "captured",
            "clock_was_set", "from_dict", "readable", "to_dict"]
 
 KINDS = ("kernel", "console", "pmsg", "ftrace", "coredump", "log", "boot")
-
-# A clock before this was never set: no lastlog existed then (2024-01-01 UTC).  Routers
-# without a battery start in 1970, or at the time the firmware was built.
-CLOCK_FLOOR = 1704067200
 
 
 class Problem(NamedTuple):

@@ -7,6 +7,7 @@ Whatever comes in, one JSON object of less than 512 KiB goes out: rpcd drops an 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -27,6 +28,7 @@ _SESSION_ONLY = (b'{"ubus_rpc_session":"', b'"}')
 def main(argv: list[str] | None = None) -> int:
     """Answer `call METHOD` as rpcd asks it: arguments on stdin, the answer on stdout."""
     words = sys.argv if argv is None else argv
+    gc.disable()                    # the process ends before there is anything worth collecting
     method = words[2] if len(words) == 3 and words[1] == "call" else ""
     try:
         reply = answer(method, _read_all(0, MAX_INPUT + 1), os.environ.get("LASTLOG_CONFIG"))
@@ -68,21 +70,30 @@ def _is_bare(arguments: bytes) -> bool:
 
 def _cached(config: Config, method: str) -> bytes:
     stamp = cache.fingerprint(config)
-    known = cache.lookup(config, method, stamp)
-    if known is not None:
-        return known
-    from . import calls
-
-    reply = calls.answer(config, method, {}, stamp)
-    cache.remember(config, method, stamp, reply)
-    return reply
+    return _remembered(config, method, stamp, {}, stamp)
 
 
 def _called(config: Config, method: str, arguments: bytes) -> bytes:
     from . import calls
 
-    stamp = cache.fingerprint(config) if method == "page" else ""
-    return calls.answer(config, method, calls.parse(method, arguments), stamp)
+    checked = calls.parse(method, arguments)
+    if method != "page":
+        return calls.answer(config, method, checked, "")
+    generation = cache.fingerprint(config)
+    stamp = f"{generation} {checked.get('id', '')}"
+    return _remembered(config, "page.open", stamp, checked, generation)
+
+
+def _remembered(config: Config, name: str, stamp: str, arguments: dict[str, object],
+                generation: str) -> bytes:
+    """The answer called `name`: the one that was made under `stamp`, or else a new one."""
+    known = cache.lookup(config, name, stamp)
+    if known is None:
+        from . import calls
+
+        known = calls.answer(config, name.partition(".")[0], arguments, generation)
+        cache.remember(config, name, stamp, known)
+    return known
 
 
 def _failed(error: LastlogError) -> bytes:

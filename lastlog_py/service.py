@@ -6,22 +6,21 @@ LastlogError; what could only partly be read is told in `problems`.
 
 from __future__ import annotations
 
+import json
 import os
 import time as clock
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import __version__, archive_file, readiness
+from . import __version__, archive_file, cache, readiness
 from .archive import Archive
 from .config import Config
-from .diagnose import explain_all
 from .errors import LastlogError
 from .medium import collect as medium
-from .medium import dump
 from .medium.collect import Found, Place
 from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
-from .record import Problem, Record, to_dict
+from .record import Problem, Record, clock_was_set, from_dict, to_dict
 
 __all__ = ["clear", "decode", "get", "list_records", "page_model", "save", "status"]
 
@@ -50,11 +49,35 @@ def survey(config: Config) -> Survey:
     """Look everywhere."""
     saved, saved_problems = _archive(config).headers()
     found, problems, zones = medium.collect(config)
-    explained = explain_all([each.record for each in found])
+    explained = _explained(config, [each.record for each in found])
     records = _with_saved(explained, saved)
     notes = [Problem(config.path, text, "warning") for text in config.problems]
     return Survey(sorted(records, key=_newest_first(explained)), _places(found),
                   notes + problems + saved_problems, zones)
+
+
+def _explained(config: Config, bare: list[Record]) -> list[Record]:
+    """`bare` records with what they mean.
+
+    Remembered for as long as the same records are captured: the diagnosis of a log, and the
+    import of its rules, take longer than everything else here.
+    """
+    stamp = " ".join([__version__, *(record.id for record in bare)])
+    known = cache.lookup(config, "explained", stamp)
+    if known is not None:
+        return [from_dict(fields)._replace(text=record.text, source=record.source, raw=record.raw)
+                for fields, record in zip(json.loads(known), bare, strict=True)]
+    explained = diagnosed(bare)
+    memory = json.dumps([to_dict(record, text=False) for record in explained])
+    cache.remember(config, "explained", stamp, memory.encode())
+    return explained
+
+
+def diagnosed(bare: list[Record]) -> list[Record]:
+    """`bare` records explained; imported here because mostly the answer is remembered."""
+    from .diagnose import explain_all
+
+    return explain_all(bare) if bare else []
 
 
 def _archive(config: Config) -> Archive:
@@ -215,7 +238,7 @@ def _boot_time(config: Config) -> float | None:
 
 
 def page_model(config: Config, name: str | None = None) -> Answer:
-    """What the page shows: {"status", "records", "open", "problems"}.
+    """What the page shows: {"status", "records", "open", "problems", "now_trusted"}.
 
     `name`: the record to open; without it the newest crash, or else the newest record.
     """
@@ -228,7 +251,8 @@ def page_model(config: Config, name: str | None = None) -> Answer:
     return {"status": status(config, seen),
             "records": [to_dict(record, text=False) for record in seen.records],
             "open": to_dict(opened) if opened else None,
-            "problems": [problem._asdict() for problem in seen.problems]}
+            "problems": [problem._asdict() for problem in seen.problems],
+            "now_trusted": clock_was_set(clock.time())}
 
 
 def _headline(records: Sequence[Record]) -> str | None:
@@ -247,7 +271,7 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
     problems: list[Problem] = []
     for path in paths:
         found, wrong = _decode_file(path, given)
-        records += explain_all(found)
+        records += diagnosed(found)
         problems += wrong
     return {"records": [to_dict(record._replace(state="file")) for record in records],
             "problems": [problem._asdict() for problem in problems]}
@@ -266,6 +290,8 @@ def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], li
         record, problem = archive_file.parse(data)
         return [record] if record else [], \
             [problem._replace(where=f"{path}: {problem.where}")] if problem else []
+    from .medium import dump  # nothing else reads files that somebody sent
+
     found, problems = dump.records(os.path.basename(path), data, given)
     return found, [problem._replace(where=f"{path}: {problem.where}") for problem in problems]
 

@@ -1,0 +1,155 @@
+"""The command `lastlog` as a person or a script runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastlog_py import __version__, cli
+from tests import samples, zones
+from tests.machine import Machine
+
+C12 = "c12_null_deref_panic_on_oops"
+
+
+class Ran:
+    """What one run of the command gave."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def json(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.out)
+        return answer
+
+
+@pytest.fixture
+def lastlog(machine: Machine, capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command in this process, with the made-up router's configuration."""
+    machine.configure(file=machine.write("/region.bin", samples.region(C12)))
+
+    def run(*words: object) -> Ran:
+        status = cli.main(["--config", str(machine.conf), *map(str, words)])
+        return Ran(status, *capfd.readouterr())
+
+    return run
+
+
+def test_the_module_is_the_command(machine: Machine) -> None:
+    done = subprocess.run([sys.executable, "-m", "lastlog_py", "--version"], capture_output=True,
+                          text=True, check=True)
+    assert done.stdout == f"lastlog {__version__}\n"
+
+
+def test_status_for_people_and_for_scripts(lastlog: Any) -> None:
+    said = lastlog("status")
+    assert said.status == 0 and said.out.startswith(f"lastlog {__version__}: armed\n")
+    assert "Rebooted after a kernel panic: NULL pointer dereference" in said.out
+    assert set(lastlog("status", "--json").json) == {"armed", "checks", "last_reboot", "captured",
+                                                     "saved", "archive", "version"}
+
+
+def test_asked_again_it_says_the_same(lastlog: Any) -> None:
+    for words in (("status",), ("list",), ("list", "--json"), ("--json", "status")):
+        assert lastlog(*words).out == lastlog(*words).out
+
+
+def test_list_show_save_clear(lastlog: Any) -> None:
+    records = lastlog("list", "--json").json["records"]
+    assert [record["state"] for record in records] == ["captured"] * 3
+    assert f"(same crash as {records[0]['id']})" in lastlog("list").out
+    shown = lastlog("show", records[0]["id"])
+    assert "Where:     lkdtm_EXCEPTION+0x8 [lkdtm]" in shown.out
+    assert "Kernel panic - not syncing" in shown.out
+    assert lastlog("show", records[0]["id"], "--json").json["text"].startswith("Panic#2 Part1\n")
+    refused = lastlog("clear")
+    assert refused.status == 1 and "not saved yet" in refused.err and refused.err.count("\n") == 1
+    saved = lastlog("save")
+    assert saved.status == 0 and saved.out.startswith("Saved 3: ")
+    assert lastlog("save").out == "Nothing new to save.\n"
+    assert lastlog("clear").out.startswith("Cleared 3: ")
+    assert lastlog("clear").out == "Nothing to clear.\n"
+    assert len(lastlog("clear", "--saved", "--json").json["cleared"]) == 3
+    assert "No records" in lastlog("list").out
+
+
+def test_a_partial_clear_says_what_it_kept_and_fails(lastlog: Any) -> None:
+    first, second = (r["id"] for r in lastlog("list", "--json").json["records"][:2])
+    lastlog("save", first)
+    done = lastlog("clear", first, second)
+    assert done.status == 1 and f"Kept {second}: it is not saved yet" in done.out
+
+
+@pytest.mark.parametrize(("words", "word"), [
+    ([], "required"), (["nonsense"], "invalid choice"), (["show"], "required"),
+    (["list", "--limit", "x"], "invalid number"), (["list", "--kind", "x"], "invalid choice"),
+    (["show", "../x"], "no record's id"), (["show", "k-" + "0" * 40], "no record's id"),
+    (["clear", "--memory", "--saved"], "not allowed"), (["decode"], "required")])
+def test_wrong_usage_is_2(lastlog: Any, words: list[str], word: str) -> None:
+    done = lastlog(*words)
+    assert done.status == 2 and word in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("words", [["show", "k-0"], ["clear"], ["decode", "/nonexistent"]])
+def test_failures_are_1_with_one_line_or_json(lastlog: Any, words: list[str]) -> None:
+    done = lastlog(*words)
+    assert done.status == 1 and done.out == "" and done.err.startswith("lastlog: ")
+    assert done.err.count("\n") == 1
+    failed = lastlog(*words, "--json")
+    assert failed.status == 1 and set(failed.json["error"]) == {"code", "message", "hint"}
+    assert failed.err == ""
+
+
+def test_a_missing_configuration(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--config", "/nonexistent", "status"]) == 1
+    assert "There is no configuration file" in capfd.readouterr().err
+
+
+def test_decode_with_and_without_geometry(lastlog: Any, tmp_path: Path) -> None:
+    file = tmp_path / "dump.bin"
+    file.write_bytes(zones.zone(4096, zones.dump(zones.log(30))) + zones.zone(4096))
+    for words in ([], ["--record-size", "0x1000"], ["--record-size=4096", "--ecc=0"]):
+        (record,) = lastlog("decode", file, *words, "--json").json["records"]
+        assert record["text"].encode() == zones.log(30) and record["state"] == "file"
+    said = lastlog("decode", file, "--record-size", "512")
+    assert said.status == 0 and "the zones are not where the command line says" in said.out
+
+
+def test_nothing_from_a_crash_reaches_the_terminal_raw(lastlog: Any, tmp_path: Path) -> None:
+    evil = b"Panic#1 Part1\n<0>[    1.000000] Kernel panic - not syncing: " \
+        b"\x1b]0;owned\x07\x9b31m\r" + "\u202e".encode() + b"\n"
+    file = tmp_path / "dmesg-ramoops-0"
+    file.write_bytes(evil)
+    said = lastlog("decode", file).out
+    assert not {"\x1b", "\x07", "\x9b", "\r", "\u202e"} & set(said)
+    assert "\\x1b]0;owned\\x07" in said
+
+
+def test_a_reader_that_stops_reading_is_no_error(machine: Machine) -> None:
+    machine.configure(file=machine.write("/region.bin", samples.region(C12)))
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "lastlog_py", "--config", str(machine.conf),
+                           "list"], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_status_and_list_import_nothing_heavy(machine: Machine) -> None:
+    """What makes them cheap on a router: json, re, typing and argparse stay out once the answer
+    is remembered."""
+    machine.configure(file=machine.write("/region.bin", samples.region(C12)))
+    code = ("import sys; from lastlog_py.cli import main; main(sys.argv[1:]);"
+            "print(sorted({'json', 're', 'typing', 'argparse', 'enum', 'dataclasses'}"
+            " & set(sys.modules)))")
+    words = [sys.executable, "-I", "-c", code, "--config", str(machine.conf), "list"]
+    subprocess.run(words, capture_output=True, check=True)
+    second = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert second.stdout.endswith("\n[]\n")

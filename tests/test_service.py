@@ -1,0 +1,329 @@
+"""service.py: the use cases on a made-up router and on regions of real crashes."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastlog_py import service
+from lastlog_py.errors import LastlogError
+from tests import samples, zones
+from tests.machine import Machine
+
+C12 = "c12_null_deref_panic_on_oops"
+
+
+def with_region(machine: Machine, region: bytes) -> Path:
+    file = machine.write("/region.bin", region)
+    machine.configure(file=file)
+    return file
+
+
+def crashed(machine: Machine, name: str = C12) -> Path:
+    return with_region(machine, samples.region(name))
+
+
+def listed(machine: Machine) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = service.list_records(machine.config())["records"]
+    return records
+
+
+# --- looking
+
+
+def test_an_oops_and_its_panic_are_one_crash_with_two_records(machine: Machine) -> None:
+    crashed(machine)
+    kernel = [record for record in listed(machine) if record["kind"] == "kernel"]
+    panic, oops = kernel
+    assert (panic["kernel"]["reason"], oops["kernel"]["reason"]) == ("panic", "oops")
+    assert panic["crash"] == oops["crash"] == panic["id"]
+    assert panic["signature"] == oops["signature"]
+    assert (panic["count"], oops["count"]) == (1, 1)
+    assert panic["title"] == "NULL pointer dereference in lkdtm_EXCEPTION [lkdtm]"
+
+
+def test_list_filters_and_limits(machine: Machine) -> None:
+    crashed(machine)
+    config = machine.config()
+    assert len(service.list_records(config)["records"]) == 3
+    assert [r["kind"] for r in service.list_records(config, "console")["records"]] == ["console"]
+    assert len(service.list_records(config, limit=1)["records"]) == 1
+    assert service.list_records(config, limit=0)["records"] == []
+    assert "text" not in service.list_records(config)["records"][0]
+
+
+def test_get_gives_the_text_from_memory_and_from_the_archive(machine: Machine) -> None:
+    crashed(machine)
+    config = machine.config()
+    name = listed(machine)[0]["id"]
+    captured = service.get(config, name)
+    assert captured["text"].encode() == samples.kernel_text(C12, "dmesg-ramoops-1")
+    service.save(config)
+    service.clear(config)
+    saved = service.get(config, name)
+    assert saved["text"] == captured["text"] and saved["state"] == "saved"
+
+
+@pytest.mark.parametrize("call", [lambda c: service.get(c, "k-0"),
+                                  lambda c: service.save(c, ["k-0"]),
+                                  lambda c: service.clear(c, names=["k-0"])])
+def test_an_unknown_id_is_not_found(machine: Machine, call: Any) -> None:
+    crashed(machine)
+    with pytest.raises(LastlogError) as error:
+        call(machine.config())
+    assert error.value.code == "not-found" and error.value.hint
+
+
+def test_the_diagnosis_is_remembered_and_the_same(machine: Machine) -> None:
+    crashed(machine)
+    assert listed(machine) == listed(machine)
+
+
+# --- saving and clearing
+
+
+def test_the_whole_way_of_a_record(machine: Machine) -> None:
+    file = crashed(machine)
+    config = machine.config()
+    ids = {record["id"] for record in listed(machine)}
+    assert set(service.save(config)["saved"]) == ids
+    assert {record["state"] for record in listed(machine)} == {"both"}
+    assert set(service.clear(config)["cleared"]) == ids
+    assert {record["state"] for record in listed(machine)} == {"saved"}
+    assert b"NULL pointer" not in file.read_bytes()
+    assert set(service.clear(config, "saved")["cleared"]) == ids
+    assert listed(machine) == []
+
+
+def test_saving_again_writes_nothing(machine: Machine) -> None:
+    crashed(machine)
+    config = machine.config()
+    service.save(config)
+    before = {each.name: each.stat().st_ino for each in machine.archive.iterdir()}
+    assert service.save(config) == {"saved": [], "skipped": []}
+    name = listed(machine)[0]["id"]
+    assert service.save(config, [name])["saved"] == [name]
+    assert {each.name: each.stat().st_ino for each in machine.archive.iterdir()} == before
+
+
+def test_what_is_not_saved_is_not_cleared(machine: Machine) -> None:
+    file = crashed(machine)
+    config = machine.config()
+    before = file.read_bytes()
+    with pytest.raises(LastlogError) as error:
+        service.clear(config)
+    assert error.value.code == "not-saved" and "--force" in error.value.hint
+    name = listed(machine)[0]["id"]
+    service.save(config, [name])
+    reply = service.clear(config)
+    assert reply["cleared"] == [name] and len(reply["kept"]) == 2
+    assert file.read_bytes() != before and len(listed(machine)) == 3
+
+
+def test_force_clears_what_is_not_saved(machine: Machine) -> None:
+    crashed(machine)
+    assert len(service.clear(machine.config(), force=True)["cleared"]) == 3
+    assert listed(machine) == []
+
+
+def test_all_clears_memory_first_and_never_the_last_copy(machine: Machine) -> None:
+    crashed(machine)
+    config = machine.config()
+    names = [record["id"] for record in listed(machine)]
+    service.save(config, names[:1])
+    reply = service.clear(config, "all")
+    assert reply["cleared"] == names[:1]
+    assert [record["state"] for record in listed(machine)] == ["captured", "captured"]
+
+
+def test_a_damaged_copy_in_the_archive_does_not_count_as_saved(machine: Machine) -> None:
+    crashed(machine)
+    config = machine.config()
+    service.save(config)
+    for file in machine.archive.glob("*.gz"):
+        file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(LastlogError) as error:
+        service.clear(config)
+    assert error.value.code == "not-saved"
+    service.save(config, [record["id"] for record in listed(machine)])
+    assert len(service.clear(config)["cleared"]) == 3
+
+
+def test_records_that_share_a_zone_go_together_or_stay(machine: Machine) -> None:
+    body = zones.dump(zones.log(3, "Oops#1 Part1"), "1800000000.1") + \
+        zones.dump(zones.log(5, "Panic#2 Part1"), "1800000900.2")
+    with_region(machine, zones.zone(4096, body))
+    config = machine.config()
+    first, second = (record["id"] for record in listed(machine))
+    service.save(config)
+    assert service.clear(config, names=[first])["kept"][0]["id"] == first
+    assert service.clear(config, names=[first, second])["cleared"] == [first, second]
+    assert [record["state"] for record in listed(machine)] == ["saved", "saved"]
+
+
+def test_an_archive_that_cannot_be_written_loses_nothing(machine: Machine) -> None:
+    file = crashed(machine)
+    machine.archive.write_text("a file where the directory should be")
+    before = file.read_bytes()
+    with pytest.raises(LastlogError) as error:
+        service.save(machine.config())
+    assert error.value.hint
+    with pytest.raises(LastlogError):
+        service.clear(machine.config())
+    assert file.read_bytes() == before and len(listed(machine)) == 3
+    checks = {check["id"]: check for check in service.status(machine.config())["checks"]}
+    assert checks["archive"]["state"] == "fail" and checks["archive"]["fix"]
+
+
+def test_an_unreadable_compression_survives_save_and_clear(machine: Machine) -> None:
+    crashed(machine, "c10_compress_zstd")
+    config = machine.config()
+    name = next(record["id"] for record in listed(machine) if record["kind"] == "kernel")
+    service.save(config)
+    service.clear(config)
+    stored = gzip.decompress((machine.archive / f"{name}.gz").read_bytes())
+    assert b"zstd" in stored and service.get(config, name)["source"]["compression"] == "zstd"
+
+
+# --- status
+
+
+def test_status_of_a_router_with_everything(machine: Machine) -> None:
+    machine.mtd(zones.zone(65536) * 16)
+    machine.ramoops(1 << 20, 65536)
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    machine.write("/proc/sys/kernel/panic", "3\n")
+    machine.write("/proc/sys/kernel/panic_on_oops", "1\n")
+    reply = service.status(machine.config())
+    assert reply["armed"] and {check["state"] for check in reply["checks"]} == {"ok"}
+    assert reply["last_reboot"]["reason"] == "unknown"
+    assert (reply["captured"], reply["saved"]) == (0, 0)
+
+
+def test_status_of_a_router_with_nothing(machine: Machine) -> None:
+    reply = service.status(machine.config())
+    checks = {check["id"]: check for check in reply["checks"]}
+    assert not reply["armed"]
+    assert checks["region"]["state"] == checks["zones"]["state"] == "fail"
+    assert checks["pstore"]["state"] == "warn" and checks["panic"]["state"] == "unknown"
+    assert all(check["fix"] for check in reply["checks"] if check["state"] in ("fail", "warn"))
+
+
+@pytest.mark.parametrize(("sample", "reason"), [
+    (C12, "panic"), ("s15_oom", "oom"), ("s01_plain", "panic")])
+def test_the_reason_of_the_last_reboot(machine: Machine, sample: str, reason: str) -> None:
+    crashed(machine, sample)
+    last = service.status(machine.config())["last_reboot"]
+    assert last["reason"] == reason and last["record"] == listed(machine)[0]["crash"]
+
+
+@pytest.mark.parametrize(("ago", "reason"), [(130, "panic"), (5000, "unknown")])
+def test_a_crash_long_before_the_boot_is_not_its_reason(machine: Machine, ago: int,
+                                                        reason: str) -> None:
+    """The machine booted 100 s ago."""
+    machine.mtd(zones.zone(65536, zones.dump(zones.log(9), f"{int(time.time()) - ago}.000001")))
+    machine.ramoops(65536, 65536)
+    assert service.status(machine.config())["last_reboot"]["reason"] == reason
+
+
+def test_without_a_clock_a_captured_crash_is_the_reason(machine: Machine) -> None:
+    machine.mtd(zones.zone(65536, zones.dump(zones.log(9), "77.000001")))
+    machine.ramoops(65536, 65536)
+    last = service.status(machine.config())["last_reboot"]
+    assert last["reason"] == "panic"
+
+
+def test_a_clean_shutdown_dump_is_no_crash(machine: Machine) -> None:
+    with_region(machine, zones.zone(4096, zones.dump(zones.log(9, "Shutdown#1 Part1"))))
+    (record,) = listed(machine)
+    assert record["crash"] is None and record["signature"] is None
+    assert service.status(machine.config())["last_reboot"]["reason"] == "unknown"
+
+
+# --- counting
+
+
+def test_a_signature_is_counted_over_boots(machine: Machine) -> None:
+    fault = ("Panic#1 Part1\n<0>[    9.000000] Kernel panic - not syncing: hung {}\n"
+             "<4>[    9.000001] CPU: 0 PID: 1 Comm: init Not tainted 6.6.93 #1\n"
+             "<4>[    9.000002] Call Trace:\n<4>[    9.000003]  panic+0x1/0x2\n"
+             "<4>[    9.000004]  my_function+0x1/0x2\n")
+    for boot in range(3):
+        text = fault.format(boot).encode()
+        with_region(machine, zones.zone(4096, zones.dump(text, f"{1800000000 + boot}.000001")))
+        assert listed(machine)[0]["count"] == boot + 1
+        service.save(machine.config())
+        service.clear(machine.config())
+    first = listed(machine)[0]
+    assert (first["count"], first["first_seen"], first["last_seen"]) == \
+        (3, 1800000000.000001, 1800000002.000001)
+
+
+# --- order
+
+
+def test_newest_first_and_the_console_with_its_crash(machine: Machine) -> None:
+    region = zones.zone(4096, zones.dump(zones.log(3), "1800000009.000001")) + \
+        zones.zone(4096, zones.dump(zones.log(4), "1800000001.000001")) + \
+        zones.zone(4096, b"[    1.000000] console\n")
+    with_region(machine, region)
+    assert [(r["kind"], r["time"]) for r in listed(machine)] == [
+        ("kernel", 1800000009.000001), ("console", None), ("kernel", 1800000001.000001)]
+
+
+# --- decode
+
+
+def test_decode_of_everything_that_can_be_sent(machine: Machine, tmp_path: Path) -> None:
+    crashed(machine)
+    service.save(machine.config())
+    panic = listed(machine)[0]["id"]
+    files = {"region.bin": samples.region(C12),
+             "dmesg-ramoops-1": samples.kernel_file(C12, "dmesg-ramoops-1"),
+             "from-a-mail.txt": samples.kernel_file(C12, "dmesg-ramoops-1"),
+             "dmesg-ramoops-0.enc.z": samples.kernel_file("s13_trunc", "dmesg-ramoops-0.enc.z"),
+             "saved.gz": (machine.archive / f"{panic}.gz").read_bytes()}
+    counts = {}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        records = service.decode([str(tmp_path / name)])["records"]
+        assert {record["state"] for record in records} == {"file"}
+        assert records[0]["title"]
+        counts[name] = len(records)
+    assert counts == {"region.bin": 3, "dmesg-ramoops-1": 1, "from-a-mail.txt": 1,
+                      "dmesg-ramoops-0.enc.z": 1, "saved.gz": 1}
+
+
+@pytest.mark.parametrize(("content", "word"), [
+    (b"", "empty"), (os.urandom(5000), "nothing that lastlog can read"), (b"\x1f\x8bjunk", "")])
+def test_decode_says_what_it_cannot_read(tmp_path: Path, content: bytes, word: str) -> None:
+    file = tmp_path / "thing"
+    file.write_bytes(content)
+    reply = service.decode([str(file), str(tmp_path / "missing")])
+    assert reply["records"] == []
+    assert word in reply["problems"][0]["what"]
+    assert "No such file" in reply["problems"][1]["what"]
+
+
+# --- the page's model
+
+
+def test_the_page_opens_the_newest_crash_or_the_one_asked_for(machine: Machine) -> None:
+    crashed(machine)
+    model = service.page_model(machine.config())
+    assert model["open"]["kernel"]["reason"] == "panic" and model["open"]["text"]
+    oops = listed(machine)[2]["id"]
+    assert service.page_model(machine.config(), oops)["open"]["id"] == oops
+    gone = service.page_model(machine.config(), "k-gone")
+    assert gone["open"]["kernel"]["reason"] == "panic"
+    assert any("gone" in problem["what"] for problem in gone["problems"])
+
+
+def test_the_page_of_an_empty_router(machine: Machine) -> None:
+    model = service.page_model(machine.config())
+    assert model["open"] is None and model["records"] == []
