@@ -16,7 +16,7 @@ from .config import Config
 from .errors import LastlogError
 from .record import KINDS
 
-__all__ = ["MAX_ANSWER", "answer", "encode", "failure", "parse"]
+__all__ = ["MAX_ANSWER", "answer", "encode", "parse"]
 
 MAX_ANSWER = 500 << 10              # bytes; rpcd falls off the bus at 1 MiB
 MAX_TEXT = 256 << 10                # bytes of a record's text in `get`
@@ -40,11 +40,6 @@ def answer(config: Config, method: str, arguments: Arguments, stamp: str) -> byt
 def encode(reply: Arguments) -> bytes:
     """`reply` as one line of JSON."""
     return json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def failure(error: LastlogError) -> Arguments:
-    """The answer of a call that failed."""
-    return {"error": {"code": error.code, "message": error.message, "hint": error.hint}}
 
 
 def parse(method: str, arguments: bytes) -> Arguments:

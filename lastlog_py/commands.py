@@ -54,7 +54,7 @@ def _for_people(command: str, reply: Reply) -> bytes:
 
 def _failed(error: LastlogError, as_json: bool) -> int:
     if as_json:
-        write(calls.encode(calls.failure(error)))
+        write(calls.encode(error.reply()))
     else:
         print(printing.safe(f"lastlog: {error.message} {error.hint}".strip()), file=sys.stderr)
     return 1

@@ -141,7 +141,7 @@ def _words(line: str) -> list[str] | None:
     while True:
         while at < len(line) and line[at].isspace():
             at += 1
-        if at == len(line) or line[at] == "#":
+        if at >= len(line) or line[at] == "#":
             return words
         word, at = _word(line, at)
         if at < 0:
@@ -153,7 +153,7 @@ def _word(line: str, at: int) -> tuple[str, int]:
     """The word at `at` and where it ends; -1 if one of its quotes is not closed.
 
     As in a shell, quoted and bare pieces may touch, and a backslash takes the next character as
-    it is, but not within single quotes.
+    it is, but not within single quotes; one at the end of the line takes nothing.
     """
     word, quote = "", ""
     while at < len(line) and (quote or not line[at].isspace()):

@@ -17,8 +17,15 @@ class LastlogError(Exception):
         self.message = message
         self.hint = hint
 
+    def reply(self) -> dict[str, dict[str, str]]:
+        """What a door answers in JSON."""
+        return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+
 
 def unexpected(error: Exception) -> LastlogError:
     """What a door says when something failed that nobody thought of: never a bare traceback."""
+    if isinstance(error, ImportError):
+        return LastlogError("io", f"Python's {error.name} is missing.",
+                            "Install the packages python3-light and python3-jinja2.")
     return LastlogError("io", f"lastlog failed: {type(error).__name__}: {error}.",
                         "Please report this as a bug, with the dump or record if there is one.")

@@ -151,7 +151,7 @@ def _panic_on_oops(facts: dict[str, str]) -> Check:
 
 
 def _waiting(captured: int, unsaved: int) -> Check:
-    title = "Nothing is waiting to be overwritten"
+    title = "Memory is free for the next crash"
     if not captured:
         return _check("waiting", "ok", title, "the memory is empty: all of it is free for the "
                       "next crash")

@@ -97,6 +97,6 @@ def _remembered(config: Config, name: str, stamp: str, arguments: dict[str, obje
 
 
 def _failed(error: LastlogError) -> bytes:
-    from . import calls
+    import json  # and nothing of ours, which may be what failed
 
-    return calls.encode(calls.failure(error))
+    return json.dumps(error.reply()).encode()

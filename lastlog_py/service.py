@@ -231,10 +231,11 @@ def _reboot_reason(record: Record) -> str:
 
 def _boot_time(config: Config) -> float | None:
     """When this boot began, to the second; None if that is not known, or not about this region."""
+    now = clock.time()
     uptime = read_small(config.system("/proc/uptime")).split(".")[0]
-    if config.region.file or not uptime.isdigit():
+    if config.region.file or not uptime.isdigit() or not clock_was_set(now):
         return None
-    return float(int(clock.time()) - int(uptime))
+    return float(int(now) - int(uptime))
 
 
 def page_model(config: Config, name: str | None = None) -> Answer:

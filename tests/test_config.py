@@ -69,6 +69,11 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert folder.value.code == "io"
 
 
+@pytest.mark.parametrize("text", ["\\", "option a \\", "'\\", '"\\', "config x\noption \\"])
+def test_a_backslash_at_the_end(text: str) -> None:
+    assert isinstance(parse_uci(text, []), list)
+
+
 @given(st.text(max_size=300))
 def test_no_text_raises(text: str) -> None:
     for kind, _name, options in parse_uci(text, []):

@@ -169,6 +169,8 @@ def _erase_zone(config: Config, place: Place) -> None:
     where = device.find(config)
     now = where.read(place.offset, place.size)
     header, blank = now[:ramoops.HEADER_SIZE], bytes(place.size)
+    if now == blank:
+        return                          # somebody else has cleared it
     if where.live and header[4:] == blank[:8]:
         # The kernel zapped the header when its file was removed; the text is still there.
         where.write(place.offset + len(header), blank[len(header):])

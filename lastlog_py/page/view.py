@@ -1,0 +1,335 @@
+"""From what lastlog knows to what the page says: the verdict, the facts, the rows of its lists.
+
+The model is the plain dicts of CONTRACT; out comes a dict of plain strings for the template.
+Nothing here knows HTML: whatever comes from a crash is escaped by the template alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from . import log, words
+
+__all__ = ["Limits", "build"]
+
+STATES = {"captured": "captured", "saved": "saved", "both": "captured and saved",
+          "file": "from a file"}
+
+AFTER = {"panic": "a kernel panic", "oops": "a kernel oops", "oom": "running out of memory"}
+
+REBOOTS = {
+    "clean": "The last reboot was a clean one.",
+    "hang": "The last reboot came without a word: a hang, the watchdog or the reset button.",
+    "power-loss": "The last reboot was a loss of power; nothing in memory could survive it.",
+}
+
+
+# Facts that take a line of their own; the others stand two in a row.
+WIDE = ("Cause", "Where", "Killed", "Hardware")
+
+
+class Limits(NamedTuple):
+    """How much of everything goes on the page, so that its size has a bound."""
+
+    log: int = 65536        # characters of the open record's text, its newest
+    rows: int = 100         # records listed
+    frames: int = 64        # of one trace
+    dumps: int = 8          # core dumps shown with their trace
+    line: int = 160         # characters of a title, a name, a path
+
+    def shrunk(self, factor: int) -> Limits:
+        """The limits divided, none below what still makes sense."""
+        return Limits(self.log // factor, max(1, self.rows // factor),
+                      max(8, self.frames // factor), self.dumps // factor, self.line)
+
+
+Dict = dict[str, Any]
+
+
+def build(model: Dict, limits: Limits) -> Dict:
+    """What the template shows.  `model` as render.render says."""
+    status, records, opened = model["status"], model["records"], model["open"]
+    listed = [each for each in records if each["kind"] != "boot"]
+    dumps = [each for each in listed if each["kind"] == "coredump"]
+    verdict = _verdict(status, listed, limits)
+    return {
+        "armed": status["armed"],
+        "verdict": verdict,
+        "alarm": None if status["armed"] else _alarm(status, limits),
+        "clock_set": model["now_trusted"],
+        "record": _record(opened, listed, verdict["id"] == opened["id"], limits) if opened
+        else None,
+        "dumps": [_dump(each, limits) for each in dumps[:limits.dumps]],
+        "dumps_left": max(0, len(dumps) - limits.dumps),
+        "kept": _kept(listed, opened, limits),
+        "archive": _archive(status),
+        "unsaved": sum(each["state"] == "captured" for each in listed),
+        "captured": sum(each["state"] in ("captured", "both") for each in listed),
+        "checks": [_check(each, limits) for each in status["checks"][:limits.rows]],
+        "problems": [_problem(each, limits) for each in model["problems"][:limits.rows]],
+        "version": status["version"],
+    }
+
+
+def _clip(text: object, limits: Limits) -> str:
+    """One line of bounded length."""
+    line = str(text).replace("\n", " ").strip()
+    return line if len(line) <= limits.line else line[:limits.line - 1] + "\u2026"
+
+
+# ---- the verdict ----------------------------------------------------------------------------
+
+def _verdict(status: Dict, records: list[Dict], limits: Limits) -> Dict:
+    """The one sentence on top, in pieces: before, time, after, title, again; and its tone."""
+    last = status["last_reboot"]
+    whole = [each for each in records if each["kernel"] and each["crash"] == each["id"]]
+    told = next((each["crash"] for each in records if each["id"] == last["record"]), None)
+    cause = next((each for each in whole if each["id"] == told), None)
+    if cause is not None:
+        after = f" after {AFTER.get(last['reason'], 'a crash')}:"
+        return _crash_verdict("Rebooted", after, cause, records, limits)
+    verdict: Dict = {"tone": "calm", "id": None, "time": None, "after": "", "title": "",
+                     "again": ""}
+    if last["reason"] in REBOOTS:
+        verdict["before"] = _clip(last["text"], limits) or REBOOTS[last["reason"]]
+        verdict["tone"] = "calm" if last["reason"] == "clean" else "warn"
+    elif whole:
+        what = AFTER.get(whole[0]["kernel"]["reason"], "a crash of the kernel")
+        return _crash_verdict(f"The last crash on record was {what},", ":", whole[0], records,
+                              limits)
+    elif status["armed"]:
+        verdict["before"] = "No crash has been captured. Everything is set for the next one."
+    else:
+        verdict["before"] = "Not armed: a crash now would leave no trace."
+    if not status["armed"] and not whole:
+        verdict["tone"] = "alarm"
+    return verdict
+
+
+def _crash_verdict(before: str, after: str, record: Dict, records: list[Dict],
+                   limits: Limits) -> Dict:
+    when = words.stamp(record["time"]) if record["time_trusted"] else None
+    return {"tone": "crash", "id": record["id"], "time": when, "after": after,
+            "before": before if when else before.removesuffix(","),
+            "title": _clip(record["title"], limits), "again": _again(record, records, limits)}
+
+
+def _again(record: Dict, records: list[Dict], limits: Limits) -> str:
+    """ "third time since 24.10.2", "" for the first time."""
+    count = record["count"] or 1
+    if count < 2:
+        return ""
+    same = [each for each in records
+            if each["signature"] == record["signature"] and record["signature"]]
+    boot = (same[-1]["boot"] if same else None) or {}
+    first = words.stamp(record["first_seen"])
+    since = boot.get("firmware") or (first and first["date"])
+    return f"{words.ordinal(count)} time" + (f" since {_clip(since, limits)}" if since else "")
+
+
+def _alarm(status: Dict, limits: Limits) -> list[Dict]:
+    """The checks that keep capture from being armed, worst first; maybe none is known."""
+    bad = [each for each in status["checks"] if each["state"] == "fail"]
+    return [_check(each, limits) for each in bad[:3]]
+
+
+# ---- the open record ------------------------------------------------------------------------
+
+def _record(record: Dict, records: list[Dict], in_verdict: bool, limits: Limits) -> Dict:
+    text = record["text"]
+    shown = log.newest(text, limits.log)
+    parsed = log.lines(shown) if shown else []
+    return {
+        **_row(record, records, limits),
+        "facts": _facts(record, limits),
+        "marks": _marks(record["source"]),
+        "trace": _trace(record["kernel"], limits) if record["kernel"] else [],
+        "around": log.as_rows(log.around_fault(parsed)) if record["kernel"] else [],
+        "in_verdict": in_verdict,
+        "runs": [run._asdict() for run in log.runs(parsed)],
+        "lines": text.count("\n") + (not text.endswith("\n") and text != ""),
+        "cut": words.size(len(shown)) if len(shown) < len(text) else "",
+        "dump": _dump(record, limits) if record["kind"] == "coredump" else None,
+    }
+
+
+def _facts(record: Dict, limits: Limits) -> list[Dict]:
+    """What is known, as name and value; what is not known is left out."""
+    kernel, boot = record["kernel"] or {}, record["boot"] or {}
+    facts = [*_kernel_facts(kernel), *_when(record),
+             ("Firmware", boot.get("firmware")),
+             ("Kernel", kernel.get("release") or boot.get("kernel")),
+             ("Tainted", kernel.get("tainted")),
+             ("Hardware", kernel.get("hardware"))]
+    return [{"name": name, "wide": name in WIDE,
+             "value": value if isinstance(value, dict) else _clip(value, limits)}
+            for name, value in facts if value]
+
+
+def _kernel_facts(kernel: Dict) -> list[tuple[str, Any]]:
+    if not kernel:
+        return []
+    name, meaning = words.cause(kernel["cause"])
+    return [("Cause", f"{name}: {meaning}" if meaning else name),
+            ("Where", _where(kernel)),
+            ("Process", _process(kernel)),
+            ("Killed", _victim(kernel["oom"]) if kernel["oom"] else "")]
+
+
+def _where(kernel: Dict) -> str:
+    """ "lkdtm_EXCEPTION+0x8 in module lkdtm, at address 0x0"."""
+    offset = f"+{kernel['offset']}" if kernel["offset"] else ""
+    pieces = [f"{kernel['function']}{offset}" if kernel["function"] else "",
+              f"in module {kernel['module']}" if kernel["module"] else "",
+              f"at address {kernel['address']}" if kernel["address"] else ""]
+    return ", ".join(piece for piece in pieces if piece)
+
+
+def _process(kernel: Dict) -> str:
+    pieces = [kernel["process"] or "",
+              "" if kernel["pid"] is None else f"PID {kernel['pid']}",
+              "" if kernel["cpu"] is None else f"on CPU {kernel['cpu']}"]
+    return ", ".join(piece for piece in pieces if piece)
+
+
+def _victim(oom: Dict) -> str:
+    victim = oom["victim"] or "no process, the kernel was told to panic"
+    pieces = [victim, "" if oom["pid"] is None else f"PID {oom['pid']}",
+              "" if oom["rss_kib"] is None else words.size(oom["rss_kib"] * 1024),
+              f"for {oom['trigger']}" if oom["trigger"] else ""]
+    return ", ".join(piece for piece in pieces if piece)
+
+
+def _when(record: Dict) -> list[tuple[str, Any]]:
+    """When it happened, as honestly as the clock allows."""
+    facts: list[tuple[str, Any]] = []
+    when = words.stamp(record["time"])
+    if when and record["time_trusted"]:
+        facts.append(("When", when))
+    elif when:
+        facts.append(("When", f"not known: the clock was not set and said {when['text']}"))
+    else:
+        facts.append(("When", "not known: the record bears no time"))
+    if record["uptime"] is not None:
+        facts.append(("Uptime", words.duration(record["uptime"]) + " after the kernel started"))
+    first = words.stamp(record["first_seen"])
+    if (record["count"] or 1) > 1:
+        facts.append(("Seen", words.plural(record["count"], "time")
+                      + (f", first on {first['date']}" if first else "")))
+    return facts
+
+
+def _marks(source: Dict) -> list[str]:
+    """What is wrong with the record itself."""
+    marks = []
+    if source["truncated"]:
+        marks.append("Its end is missing.")
+    if source["torn"]:
+        marks.append("It is damaged: parts of the text may be wrong or missing.")
+    if source["ecc_failed"]:
+        marks.append(f"{words.plural(source['ecc_failed'], 'block')} could not be repaired.")
+    if source["ecc_corrected"]:
+        marks.append(f"{words.plural(source['ecc_corrected'], 'byte')} flipped in memory "
+                     "and repaired.")
+    return marks
+
+
+def _trace(kernel: Dict, limits: Limits) -> list[Dict]:
+    """The frames, innermost first, on top the place of the fault where the trace lacks it."""
+    frames = [{"function": _clip(each["function"], limits), "offset": each["offset"] or "",
+               "module": _clip(each["module"] or "", limits), "reliable": each["reliable"],
+               "fault": False}
+              for each in kernel["trace"][:limits.frames]]
+    function = _clip(kernel["function"] or "", limits)
+    if function and frames and frames[0]["function"] != function:
+        frames.insert(0, {"function": function, "offset": kernel["offset"] or "",
+                          "module": _clip(kernel["module"] or "", limits), "reliable": True,
+                          "fault": True})
+    elif frames and function:
+        frames[0]["fault"] = True
+    return frames
+
+
+# ---- lists ----------------------------------------------------------------------------------
+
+def _row(record: Dict, records: list[Dict], limits: Limits) -> Dict:
+    """What identifies a record, in the list and above its own section."""
+    mates = [each for each in records
+             if record["crash"] and each["crash"] == record["crash"] and each["id"] != record["id"]]
+    return {
+        "id": record["id"],
+        "title": _clip(record["title"], limits) or words.kind(record),
+        "kind": words.kind(record),
+        "is_crash": record["crash"] is not None,
+        "led_to": record["crash"] not in (None, record["id"]),
+        "label": words.label(record),
+        "time": words.stamp(record["time"]) if record["time_trusted"] else None,
+        "state": record["state"],
+        "state_words": STATES.get(record["state"], record["state"]),
+        "size": words.size(record["source"]["size"]),
+        "count": record["count"] or 1,
+        "mates": [{"id": each["id"], "label": words.label(each)} for each in mates[:8]],
+    }
+
+
+def _kept(records: list[Dict], opened: Dict | None, limits: Limits) -> Dict:
+    """The list of what is captured and saved: one row a crash, its other records inside it."""
+    ids = {each["id"] for each in records}
+    heads = [each for each in records
+             if each["crash"] in (None, each["id"]) or each["crash"] not in ids]
+    rows = [_row(each, records, limits) for each in heads[:limits.rows]]
+    for row in rows:
+        family = (row["id"], *(mate["id"] for mate in row["mates"]))
+        row["open"] = opened is not None and opened["id"] in family
+    return {"rows": rows, "left": len(heads) - len(rows), "total": len(records)}
+
+
+def _archive(status: Dict) -> Dict:
+    archive = status["archive"]
+    return {"path": archive["path"], "used": words.size(archive["used"]),
+            "limit": words.size(archive["limit"])}
+
+
+def _check(check: Dict, limits: Limits) -> Dict:
+    return {"state": check["state"] if check["state"] in ("ok", "warn", "fail") else "unknown",
+            "title": _clip(check["title"], limits),
+            "found": str(check["found"] or "")[:600], "fix": str(check["fix"] or "")[:2000]}
+
+
+def _problem(problem: Dict, limits: Limits) -> Dict:
+    return {"where": _clip(problem["where"], limits), "what": str(problem["what"])[:600],
+            "severity": problem["severity"]}
+
+
+# ---- core dumps -----------------------------------------------------------------------------
+
+def _dump(record: Dict, limits: Limits) -> Dict:
+    """A core dump: what died of what, and the trace of the thread that did."""
+    core = record["coredump"] or {}
+    thread: Dict = next(iter(core.get("threads") or ()), {})
+    return {
+        "id": record["id"],
+        "title": _clip(record["title"], limits),
+        "time": words.stamp(record["time"]) if record["time_trusted"] else None,
+        "executable": _clip(core.get("executable") or "", limits),
+        "pid": core.get("pid"),
+        "signal": _signal(core),
+        "truncated": bool(core.get("truncated")),
+        "frames": [_frame(each, limits) for each in (thread.get("frames") or ())[:limits.frames]],
+    }
+
+
+def _signal(core: Dict) -> str:
+    """ "SIGSEGV, SEGV_MAPERR, at 0x10"."""
+    pieces = [core.get("signal_name") or f"signal {core.get('signal')}", core.get("code_name"),
+              f"at {core['fault_address']}" if core.get("fault_address") else ""]
+    return ", ".join(piece for piece in pieces if piece)
+
+
+def _frame(frame: Dict, limits: Limits) -> Dict:
+    symbol = frame["symbol"] or ""
+    if symbol and frame["symbol_offset"]:
+        symbol += f"+{frame['symbol_offset']}"
+    module = (frame["module"] or "").rpartition("/")[2]
+    return {"pc": frame["pc"], "symbol": _clip(symbol, limits), "module": _clip(module, limits),
+            "offset": frame["offset"] or "", "guess": frame["how"] == "scan"}

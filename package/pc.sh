@@ -1,0 +1,62 @@
+#!/bin/sh
+# Makes a PC ready for lastlog's tests.
+# usage: sh package/pc.sh venv    .venv with what requirements-dev.txt names
+#        sh package/pc.sh tools   the programs the tests use; without root it only says what lacks
+set -eu
+cd "$(dirname "$0")/.."
+
+# Debian's packages: the machine and the file systems for a real kernel, the browser, the shell that
+# routers have, and Lua for LuCI's old menus.
+TOOLS='qemu-system-x86 e2fsprogs chromium busybox-static lua5.1'
+
+say() {
+	echo "lastlog: $*" >&2
+}
+
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# Installs packages, or says why it does not; status 1 if they are not there afterwards.
+provide() {
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		say "not installed here: $* (Debian's names; install them as root)"
+		return 1
+	fi
+	say "installing $*"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q >&2 || :
+	apt-get install -q -y --no-install-recommends "$@" >&2
+}
+
+tools() {
+	command -v dpkg-query >/dev/null || return 0
+	missing=
+	for package in $TOOLS; do
+		installed "$package" || missing="$missing $package"
+	done
+	# Unquoted: one word a package.  Tests that need what is missing are skipped and say so.
+	[ -z "$missing" ] || provide $missing || say 'going on without'
+}
+
+venv() {
+	if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+		say "Python 3.11 or newer is needed; this is $(python3 --version 2>&1)"
+		exit 1
+	fi
+	python3 -c 'import ensurepip, venv' 2>/dev/null || provide python3-venv
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	# lastlog_py is found through this file even by `python3 -I`, as the router's scripts start it.
+	echo "$PWD" >"$(.venv/bin/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib"))')/lastlog.pth"
+	touch .venv/.ready
+}
+
+case ${1-} in
+venv | tools) "$1" ;;
+*)
+	say 'usage: sh package/pc.sh venv|tools'
+	exit 2
+	;;
+esac

@@ -1,0 +1,455 @@
+"""The page as a whole: what it says, that nothing hostile gets through, how large it may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lastlog_py.page import render as render_module
+from lastlog_py.page.render import MOST, environment, render
+from tests.page import models
+
+PAGE = Path(render_module.__file__).parent
+
+
+class Page(HTMLParser):
+    """What a browser would make of the fragment: its elements, and its text by element."""
+
+    VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.stack: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.stack == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.stack[-1:] != ["style"]:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    def actions(self, name: str) -> list[str | None]:
+        return [attrs.get("data-id") for _, attrs in self.elements
+                if attrs.get("data-action") == name]
+
+
+def verdict(html: str) -> str:
+    """The sentence on top, without markup."""
+    found = re.search(r'class="ll-verdict ll-\w+">\s*<p>(.*?)</p>', html, re.S)
+    assert found
+    return " ".join(re.sub(r"<[^>]*>", "", found[1]).split())
+
+
+def tone(html: str) -> str:
+    found = re.search(r'class="ll-verdict ll-(\w+)"', html)
+    assert found
+    return found[1]
+
+
+# ---- what it says ---------------------------------------------------------------------------
+
+def test_a_real_panic() -> None:
+    html = render(models.panic())
+    page = Page(html)
+    assert verdict(html) == (
+        "Rebooted 22 Nov 2026, 20:29:41 UTC after a kernel panic: NULL pointer dereference in "
+        "lkdtm_EXCEPTION — third time since 24.10.2.")
+    for words in ("Cause NULL pointer dereference: the kernel followed a pointer to nothing",
+                  "Where lkdtm_EXCEPTION+0x8, in module lkdtm, at address 0x0",
+                  "Process init, PID 1, on CPU 0", "1.9 s after the kernel started",
+                  "3 times, first on 30 Oct 2026", "Firmware 24.10.2", "Kernel 6.1.192",
+                  "Full log 296 lines", "SIGSEGV, SEGV_MAPERR, at 0x10",
+                  "2 records are captured in memory only"):
+        assert re.search(re.escape(words).replace(r"\ ", r"\s*"), page.text), words
+    assert page.actions("download") == page.actions("copy") == ["k-000000000001"]
+    assert page.actions("save") == page.actions("clear") == [None]
+    assert page.actions("delete") == ["c-00000000000f"]
+
+
+def test_the_whole_log_is_there_without_its_severities() -> None:
+    model = models.panic()
+    html = render(model)
+    shown = re.findall(r'<pre class="ll-log" tabindex="0">\n(.*?)\n?</pre>', html, re.S)[-1]
+    text = re.sub(r"<[^>]*>", "", shown)
+    for escaped, char in (("&lt;", "<"), ("&gt;", ">"), ("&#34;", '"'), ("&#39;", "'"),
+                          ("&amp;", "&")):
+        text = text.replace(escaped, char)
+    assert text == re.sub(r"(?m)^<\d>", "", model["open"]["text"])
+
+
+def test_the_trace_marks_the_fault_and_what_may_be_stale() -> None:
+    html = render(models.panic())
+    frames = re.findall(r"<li( class=\"ll-(\w+)\"[^>]*)?>(\w+)<i>", html)
+    assert [frame[1:] for frame in frames[:3]] == [
+        ("here", "lkdtm_EXCEPTION"), ("stale", "lkdtm_do_action"), ("", "direct_entry")]
+
+
+def test_the_place_of_the_fault_is_not_told_twice() -> None:
+    kernel = models.kernel(trace=[models.frame("lkdtm_EXCEPTION", "0x8", "lkdtm")])
+    html = render(models.model(models.record(kernel=kernel), text="x"))
+    assert html.count('class="ll-here"') == html.count("lkdtm_EXCEPTION<i>") == 1
+
+
+def test_an_oops_and_its_panic_are_one_crash() -> None:
+    html = render(models.panic())
+    page = Page(html)
+    assert html.count('class="ll-what"') == 3
+    assert page.actions("open").count("k-000000000002") == 2
+    model = models.panic()
+    model["open"] = {**model["records"][1], "text": "Oops#1 Part1\n"}
+    opened = Page(render(model))
+    assert "led to Panic#2" in opened.text
+    assert verdict(render(model)) == verdict(html)
+
+
+def test_an_older_record_has_its_own_heading() -> None:
+    model = models.panic()
+    model["open"] = {**model["records"][2], "text": "[    1.0] hello\n"}
+    html = render(model)
+    assert "<h3>Console log</h3>" in html
+    assert "<h3>The crash</h3>" not in html
+    assert "details data-fold=\"log\" open" in html
+
+
+VERDICTS = [
+    (models.model(), "calm", "No crash has been captured. Everything is set for the next one."),
+    (models.model(status=models.status(armed=False)), "alarm",
+     "Not armed: a crash now would leave no trace."),
+    (models.model(status=models.status(last_reboot=models.rebooted("clean", None))), "calm",
+     "The last reboot was a clean one."),
+    (models.model(status=models.status(last_reboot=models.rebooted("hang", None, "It hung."))),
+     "warn", "It hung."),
+    (models.model(status=models.status(last_reboot=models.rebooted("power-loss", None))), "warn",
+     "The last reboot was a loss of power; nothing in memory could survive it."),
+    (models.model(models.record(), status=models.status(last_reboot=models.rebooted("oom"))),
+     "crash", "Rebooted 22 Nov 2026, 20:29:41 UTC after running out of memory: NULL pointer "
+              "dereference in lkdtm_EXCEPTION."),
+    (models.model(models.record(time_trusted=False), status=models.status(
+        last_reboot=models.rebooted())), "crash",
+     "Rebooted after a kernel panic: NULL pointer dereference in lkdtm_EXCEPTION."),
+    (models.model(models.record()), "crash",
+     "The last crash on record was a kernel panic, 22 Nov 2026, 20:29:41 UTC: NULL pointer "
+     "dereference in lkdtm_EXCEPTION."),
+    (models.model(models.record(count=2, first_seen=1793379381.0)), "crash",
+     "The last crash on record was a kernel panic, 22 Nov 2026, 20:29:41 UTC: NULL pointer "
+     "dereference in lkdtm_EXCEPTION — second time since 30 Oct 2026."),
+    (models.model(models.record(time_trusted=False, kernel=models.kernel(reason="oops"))), "crash",
+     "The last crash on record was a kernel oops: NULL pointer dereference in lkdtm_EXCEPTION."),
+    (models.model(models.plain("console"), status=models.status(
+        last_reboot=models.rebooted("hang", "c-00000000000f", "It hung."))), "warn", "It hung."),
+    (models.model(models.plain("console"), status=models.status(armed=False)), "alarm",
+     "Not armed: a crash now would leave no trace."),
+    (models.model(models.record(), status=models.status(
+        last_reboot=models.rebooted("panic", "k-gone"))), "crash",
+     "The last crash on record was a kernel panic, 22 Nov 2026, 20:29:41 UTC: NULL pointer "
+     "dereference in lkdtm_EXCEPTION."),
+]
+
+
+@pytest.mark.parametrize(("model", "expected_tone", "sentence"), VERDICTS)
+def test_verdict(model: dict[str, Any], expected_tone: str, sentence: str) -> None:
+    html = render(model)
+    assert (tone(html), verdict(html)) == (expected_tone, sentence)
+
+
+def test_an_oops_that_explains_the_reboot_is_told_as_the_panic_it_led_to() -> None:
+    model = models.panic()
+    model["records"][0]["title"] = "what the panic says"
+    model["status"]["last_reboot"]["record"] = "k-000000000002"
+    assert "what the panic says" in verdict(render(model))
+
+
+def test_nothing_captured_is_not_mistaken_for_not_armed() -> None:
+    bad = models.check("fail", found="no reserved memory", fix="lastlog propose")
+    armed = Page(render(models.model()))
+    unarmed = Page(render(models.model(status=models.status(armed=False, checks=[bad]))))
+    assert "Yes: the next crash will be captured." in armed.text
+    assert "lastlog propose" in unarmed.text
+    assert armed.actions("clear") == unarmed.actions("save") == []
+
+
+def test_not_armed_is_said_above_a_crash_too() -> None:
+    bad = models.check("fail", title="ramoops is loaded", fix="opkg install kmod-ramoops")
+    html = render(models.model(models.record(), status=models.status(armed=False, checks=[bad])))
+    assert html.index("Capture is not armed") < html.index("data-action")
+    assert html.count("opkg install kmod-ramoops") == 2
+
+
+def test_checks_show_their_fix_only_where_one_is_needed() -> None:
+    checks = [models.check("ok", fix="none needed"), models.check("warn", fix="do this"),
+              models.check("odd", fix="or that"), models.check("fail", found=None, fix=None)]
+    html = render(models.model(status=models.status(checks=checks)))
+    assert "none needed" not in html
+    assert re.findall(r'<li class="(ll-[\w-]+)" title', html) == [
+        "ll-ok", "ll-is-warn", "ll-unknown", "ll-fail"]
+    assert re.findall(r'class="ll-fix">(.*?)<', html) == ["do this", "or that"]
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"time": None, "time_trusted": False}, "not known: the record bears no time"),
+    ({"time_trusted": False, "time": 12.0},
+     "not known: the clock was not set and said 1 Jan 1970, 00:00:12 UTC"),
+    ({"uptime": None}, "22 Nov 2026, 20:29:41 UTC"),
+    ({"source": models.source(truncated=True)}, "Its end is missing."),
+    ({"source": models.source(torn=True)}, "It is damaged"),
+    ({"source": models.source(ecc_corrected=3, ecc_failed=1)}, "1 block could not be repaired."),
+    ({"kernel": models.kernel(cause="oom", oom={
+        "victim": "hostapd", "pid": 900, "rss_kib": 2048, "trigger": "dd"})},
+     "hostapd, PID 900, 2.0 MiB, for dd"),
+    ({"kernel": models.kernel(oom={"victim": None, "pid": None, "rss_kib": None,
+                                   "trigger": None})}, "the kernel was told to panic"),
+    ({"kernel": models.kernel(function=None, module=None, address="0x10", trace=[])},
+     "at address 0x10")])
+def test_facts_are_honest(fields: dict[str, Any], words: str) -> None:
+    assert words in Page(render(models.model(models.record(**fields), text="x\n"))).text
+
+
+def test_untrusted_times_never_become_relative() -> None:
+    html = render(models.model(models.record(time_trusted=False), text="x"))
+    assert "<time" not in html
+
+
+def test_an_unset_clock_is_told() -> None:
+    assert "clock of this router is not set" in render(models.model(now_trusted=False))
+    assert "clock of this router" not in render(models.model())
+
+
+def test_only_problems() -> None:
+    problems = [{"where": "region, zone 3", "what": "its header is damaged", "severity": "error"},
+                {"where": "archive", "what": "nearly full", "severity": "warning"}]
+    page = Page(render(models.model(problems=problems)))
+    assert "region, zone 3 its header is damaged" in page.text
+    assert "Problems" not in Page(render(models.model())).text
+
+
+def test_core_dumps_have_room() -> None:
+    assert "No core dump of a program has been recorded." in render(models.model())
+    page = Page(render(models.model(models.core(executable="/usr/sbin/uhttpd", pid=1203))))
+    assert "strlen+0x14 [libc.so] uhttpd+0x1234 0x55560000" in page.text
+    assert [attrs.get("title") for tag, attrs in page.elements if tag == "li"].count(
+        "A guess: found by scanning the stack") == 1
+
+
+def test_an_open_core_dump_shows_its_backtrace() -> None:
+    page = Page(render(models.model(models.core(), text="")))
+    assert page.text.count("strlen+0x14 [libc.so]") == 2
+
+
+@pytest.mark.parametrize(("state", "words"), [
+    ("captured", "captured"), ("saved", "saved"), ("both", "captured and saved")])
+def test_states_are_words(state: str, words: str) -> None:
+    html = render(models.model(models.record(state=state)))
+    page = Page(html)
+    assert f'<span class="ll-state ll-s-{state}">{words}</span>' in html
+    assert bool(page.actions("save")) == (state == "captured")
+    assert bool(page.actions("clear")) == (state != "saved")
+    assert bool(page.actions("delete")) == (state == "saved")
+
+
+def test_boots_are_not_listed() -> None:
+    html = render(models.model(models.plain("boot")))
+    assert 'class="ll-what"' not in html
+
+
+def test_buttons_that_change_things_are_marked() -> None:
+    page = Page(render(models.panic()))
+    writing = {attrs["data-action"] for _, attrs in page.elements if "data-write" in attrs}
+    reading = {attrs["data-action"] for _, attrs in page.elements
+               if "data-action" in attrs and "data-write" not in attrs}
+    assert writing == {"save", "clear", "delete"}
+    assert reading == {"open", "download", "copy"}
+
+
+# ---- nothing hostile gets through -----------------------------------------------------------
+
+HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)></pre></details>{{7*7}}&amp;"
+
+
+def hostile(word: str) -> dict[str, Any]:
+    """A model with `word` in every place that a crash can write to, or somebody configure."""
+    kernel = models.kernel(
+        function=word, offset=word, module=word, process=word, address=word, tainted=word,
+        release=word, hardware=word, trace=[models.frame(word, word, word),
+                                            models.frame(word, None, word, False)],
+        oom={"victim": word, "pid": 1, "rss_kib": 1, "trigger": word})
+    boot = {"id": word, "number": 1, "firmware": word, "kernel": word}
+    crash = models.record(title=word, signature=word, kernel=kernel, boot=boot, count=3)
+    oops = models.record(id="k-000000000002", kernel=models.kernel(reason="oops"), title=word)
+    frames = [{"pc": word, "module": word, "offset": word, "build_id": word, "symbol": symbol,
+               "symbol_offset": word, "how": "scan"} for symbol in (word, None)]
+    core = models.core(executable=word, signal_name=word, code_name=word, fault_address=word,
+                       threads=[{"tid": 1, "crashed": True, "registers": {}, "frames": frames,
+                                 "frames_cut": False}])
+    check = models.check("fail", title=word, found=word, fix=word)
+    return models.model(
+        crash, oops, core, models.plain("log", title=word, state="saved"),
+        text=f"<1>BUG: {word}\n{word}\n<4>{word}\n",
+        problems=[{"where": word, "what": word, "severity": "error"}],
+        status=models.status(checks=[check], armed=False, version=word, archive={
+            "used": 1, "limit": 2, "path": word}, last_reboot=models.rebooted(text=word)))
+
+
+def test_markup_from_a_crash_is_text() -> None:
+    page = Page(render(hostile(HOSTILE)))
+    assert {tag for tag, _ in page.elements} <= {
+        "style", "div", "h2", "h3", "h4", "p", "strong", "span", "button", "dl", "dt", "dd", "ol",
+        "ul", "li", "i", "pre", "details", "summary", "time"}
+    assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
+    assert page.text.count(HOSTILE) > 30
+    assert "49" not in page.text
+
+
+def test_the_same_elements_whatever_the_words() -> None:
+    """Hostile words change nothing but text: the page has the same elements and attributes."""
+    assert Page(render(hostile(HOSTILE))).elements == Page(render(hostile("harmless"))).elements
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(min_size=1, max_size=40))
+def test_any_word_is_text(word: str) -> None:
+    elements = Page(render(hostile("x" + word.replace("\n", "")))).elements
+    assert elements == Page(render(hostile("x"))).elements
+
+
+def test_control_characters_never_reach_the_page() -> None:
+    every = "".join(map(chr, (*range(1, 32), *range(127, 160), 0x202E, 0x2066, 0x200B)))
+    html = render(hostile(f"a{every}b"))
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\u2066\u200b]", html)
+    assert html.count("␛") > 20
+
+
+def test_a_page_can_always_be_encoded() -> None:
+    assert "?" in verdict(render(models.model(models.record(title="a\ud800"))))
+
+
+def test_undecodable_bytes_stay_visible() -> None:
+    assert "caf\ufffd" in render(models.model(models.record(), text="<6>caf\ufffd\n"))
+
+
+def test_autoescape_is_on_and_nothing_is_marked_safe() -> None:
+    assert environment().autoescape is True
+    assert environment().from_string("{{ it }}").render(it="<b>") == "&lt;b&gt;"
+    with pytest.raises(jinja2.UndefinedError):
+        environment().from_string("{{ it.missing }}").render(it={})
+    for template in (PAGE / "templates").iterdir():
+        assert not re.search(r"\|\s*safe|autoescape", template.read_text())
+    for module in PAGE.glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(module.read_text()))
+                 if isinstance(node, ast.Name)}
+        assert not names & {"Markup", "escape"}
+
+
+# ---- how large it may be --------------------------------------------------------------------
+
+LARGE = [("<", "<"), ('"', '"'), ("'", "'"), ("&", "&"), ("\x01", "\x01"), ("\ufffd", "\ufffd"),
+         ("newlines", "\n"), ("severities", "<1>\n<2>\n"), ("faults", "<1>BUG: x\n<0>y\n"),
+         ("\U0001f4a5", "\U0001f4a5"), ("\u202e", "\u202e")]
+
+
+@pytest.mark.parametrize("fill", [fill for _, fill in LARGE], ids=[name for name, _ in LARGE])
+def test_the_size_has_a_bound_whatever_the_log(fill: str) -> None:
+    text = (fill * (300_000 // len(fill)))
+    html = render(models.model(models.record(), text=text))
+    Page(html)
+    assert len(html.encode()) <= MOST
+    answer = json.dumps({"html": html, "generation": "x" * 64}, ensure_ascii=False)
+    assert len(answer.encode()) < 500 << 10
+    assert "shown, Download has all" in html
+
+
+def test_the_size_has_a_bound_whatever_the_records() -> None:
+    word = '"' * 5000
+    model = hostile(word)
+    frames = [models.frame(word, word, word)] * 500
+    many = [models.record(id=f"k-{n:012x}", crash=f"k-{n:012x}", title=word,
+                          kernel=models.kernel(trace=frames)) for n in range(2000)]
+    threads = [{"tid": 1, "crashed": True, "registers": {}, "frames_cut": False, "frames": [
+        {"pc": word, "module": word, "offset": word, "build_id": None, "symbol": word,
+         "symbol_offset": word, "how": "cfi"}] * 64}]
+    model["records"] += many + [models.core(threads=threads)] * 50
+    model["open"] |= {"kernel": many[0]["kernel"], "text": '<1>BUG: "\n' * 60000}
+    model["problems"] *= 1000
+    model["status"]["checks"] *= 100
+    html = render(model)
+    Page(html)
+    assert len(html.encode()) <= MOST
+    assert "older ones are not listed here" in html
+
+
+def test_a_log_that_fits_is_not_cut() -> None:
+    html = render(models.model(models.record(), text="x\n" * 32768))
+    assert "Download has all" not in html
+    assert "32768 lines" in Page(html).text
+
+
+# ---- compiled templates ---------------------------------------------------------------------
+
+def test_templates_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chmod(tmp_path, 0o700)
+    first = render(models.panic(), str(tmp_path))
+    kept = sorted(tmp_path.iterdir())
+    assert len(kept) == 2
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("compiled again")
+
+    monkeypatch.setattr(jinja2.Environment, "compile", refuse)
+    assert render(models.panic(), str(tmp_path)) == first
+    assert sorted(tmp_path.iterdir()) == kept
+
+
+def test_a_damaged_cache_only_costs_time(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o700)
+    expected = render(models.panic(), str(tmp_path))
+    for junk in (b"", b"junk", b"\x80\x05junk"):
+        for path in tmp_path.iterdir():
+            path.write_bytes(path.read_bytes()[:20] + junk)
+        assert render(models.panic(), str(tmp_path)) == expected
+
+
+def test_a_cache_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    link = tmp_path / "link"
+    safe = tmp_path / "safe"
+    safe.mkdir(mode=0o700)
+    link.symlink_to(safe)
+    for directory in (tmp_path, link, tmp_path / "missing"):
+        assert render(models.model(), str(directory))
+    assert list(safe.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "safe"}
+
+
+def test_a_full_or_read_only_cache_only_costs_time(tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chmod(tmp_path, 0o700)
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert render(models.model(), str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
