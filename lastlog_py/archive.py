@@ -29,6 +29,7 @@ PATIENCE = 5.0                          # seconds that a writer waits for anothe
 MOUNTS = ("/mnt", "/media")             # what stands in these is a drive's place, not a directory
 _SUFFIX = ".gz"
 _ABSENT = "is not in the archive"
+_ELSEWHERE = "set another directory with option archive"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -67,7 +68,7 @@ class Archive:
     """
 
     def __init__(self, path: str, limit: int) -> None:
-        self.path = path
+        self.path = os.path.abspath(path)
         self.limit = limit
 
     # Reading: never raises
@@ -84,8 +85,8 @@ class Archive:
         except OSError as error:
             return [], _unopened(self.path, error)
         problems = [_damaged(self.path, each) for each in shelf.files if each.damage]
-        problems += [Problem(f"{self.path}/{name}", "half-written when it was interrupted: the "
-                             "next save removes it", "info") for name in leftovers]
+        problems += [Problem(f"{self.path}/{name}", "it was interrupted half-written: the next "
+                             "save removes it", "info") for name in leftovers]
         if shelf.strangers:
             problems.append(_strange(self.path, shelf.strangers))
         return tallied(shelf.files), problems
@@ -102,7 +103,7 @@ class Archive:
         except FileNotFoundError:
             packed = None
         except OSError as error:
-            return Found(None, Problem(where, _unreadable(error), "error"))
+            return Found(None, Problem(where, f"it {_unreadable(error)}", "error"))
         if packed is None:
             return Found(None, None)
         record, problem = parse(packed, where)
@@ -133,6 +134,24 @@ class Archive:
         except OSError:
             return 0
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While this is entered no other process saves, evicts or deletes; nor may this one.
+
+        What `holds` said stays true, so that a source can be erased for it.  Raises LastlogError
+        "busy".  Without an archive there is nothing to hold still.
+        """
+        try:
+            folder = os.open(self.path, _FOLDER)
+        except OSError:
+            yield
+            return
+        try:
+            _lock(folder, self.path)
+            yield
+        finally:
+            os.close(folder)
+
     # Writing: raises LastlogError where nothing at all could be done
 
     def save(self, records: Sequence[Record]) -> SaveResult:
@@ -141,7 +160,7 @@ class Archive:
         One that is there and whole is saved already, without a write.
         """
         wanted = {each.id: each for each in records}
-        if all(map(self.holds, wanted)):
+        if all(map(self.holds, wanted)) and self.usage() <= self.limit:
             return SaveResult(list(wanted), [])
         with _translated(self.path):
             _create(self.path)
@@ -171,6 +190,7 @@ class _Writer:
         _remove(folder, shelf.leftovers)
         if not self.files:
             _sync_parents(self.path)
+        self._trim()
 
     def save(self, records: Iterable[Record]) -> SaveResult:
         saved: list[str] = []
@@ -182,11 +202,18 @@ class _Writer:
             except LastlogError as error:
                 if error.code in ("io", "read-only") and not saved:
                     raise
-                skipped.append(Skipped(record.id, f"{error.message}: {error.hint}"))
+                skipped.append(Skipped(record.id, f"{error.message} {error.hint}"))
         left = {each.name for each in self.files}
-        skipped += [Skipped(id, "made room for newer ones at once: raise archive_limit")
+        skipped += [Skipped(id, "It made room for newer ones at once. Raise option archive_limit.")
                     for id in saved if _name(id) not in left]
         return SaveResult([id for id in saved if _name(id) in left], skipped)
+
+    def _trim(self) -> None:
+        """What the last save had to do at its end, if it was interrupted or the limit is new."""
+        last = max((each for each in self.files if each.whole), default=None, key=_serial)
+        if last and sum(each.size for each in self.files) > self.limit:
+            with suppress(LastlogError):
+                self._drop(self._going(last, [each for each in self.files if each != last], 0))
 
     def _add(self, record: Record) -> None:
         """Write one record, then remove what has to go for it; a full disk turns that round."""
@@ -195,7 +222,8 @@ class _Writer:
             return
         entry = next_entry(record, others)
         packed = _packed(entry)
-        incoming = Saved(_name(record.id), len(packed), entry)
+        bare = entry._replace(record=entry.record._replace(text="", raw=None))
+        incoming = Saved(_name(record.id), len(packed), bare)
         going = self._going(incoming, others, 0)
         try:
             self._write(incoming.name, packed)
@@ -206,15 +234,17 @@ class _Writer:
             self._drop(going)
             self._write(incoming.name, packed)
         self.files = [incoming, *(each for each in self.files if each.name != incoming.name)]
-        with suppress(OSError):         # the record stands; the next save tries again
+        with suppress(LastlogError):    # the record stands; the next save tries again
             self._drop(going)
 
     def _stands(self, id: str) -> bool:
         """Whether the record need not be written.  Raises if it must not be."""
         if not is_id(id):
-            raise LastlogError("bad-argument", f"{id!r} cannot be the name of a file", "rename it")
+            raise LastlogError("bad-argument", f"{id!a} cannot be a file's name.",
+                               "Use letters a-z, digits and hyphens, at most 40.")
         if any(each.newer for each in self.files if each.name == _name(id)):
-            raise LastlogError("busy", "a newer lastlog has saved it", "update lastlog to read it")
+            raise LastlogError("busy", "A newer lastlog has saved it.",
+                               "Update lastlog to read it.")
         return _holds(self.folder, id)
 
     def _going(self, incoming: Saved, others: list[Saved], least: int) -> list[Saved]:
@@ -232,7 +262,8 @@ class _Writer:
     def _drop(self, going: list[Saved]) -> None:
         names = {each.name for each in going}.intersection(each.name for each in self.files)
         if names:
-            _remove(self.folder, names)
+            with _translated(self.path):
+                _remove(self.folder, names)
             self.files = [each for each in self.files if each.name not in names]
 
 
@@ -279,8 +310,8 @@ def _lock(folder: int, path: str) -> None:
             return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > until:
-                raise LastlogError("busy", f"another process keeps writing to {path}",
-                                   "try again in a moment") from None
+                raise LastlogError("busy", f"Another process keeps writing to {path}.",
+                                   "Try again in a moment.") from None
             time.sleep(0.02)
 
 
@@ -292,16 +323,19 @@ def _abandoned(folder: int, leftovers: list[str]) -> list[str]:
         fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return []
+    except OSError:                     # no locks there, so no savers either
+        pass
     return [name for name in leftovers if _size(folder, name) is not None]
 
 
 def _survey(folder: int) -> _Shelf:
     shelf = _Shelf([], [], [])
     for name in sorted(os.listdir(folder)):
-        if _is_leftover(name):
+        if _size(folder, name) is None or not (_is_record(name) or _is_leftover(name)):
+            if name != "lost+found" and _is_there(folder, name):
+                shelf.strangers.append(name)
+        elif _is_leftover(name):
             shelf.leftovers.append(name)
-        elif not _is_record(name) or _size(folder, name) is None:
-            shelf.strangers.append(name)
         elif each := _examined(folder, name):
             shelf.files.append(each)
     return shelf
@@ -330,6 +364,15 @@ def _size(folder: int, name: str) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
+def _is_there(folder: int, name: str) -> bool:
+    """False if it has been evicted, or got its final name, since the directory was listed."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        return error.errno != errno.ENOENT
+    return True
+
+
 def _create(path: str) -> None:
     """Make the directory and its parents, but not in the place of a drive that is not there."""
     if away := _away(path):
@@ -349,12 +392,12 @@ def _away(path: str) -> LastlogError | None:
     while at and not os.path.lexists(at):
         at = os.path.dirname(at)
     if os.path.islink(at) and not os.path.exists(at):
-        return LastlogError("io", f"{at} points to {_shown(os.readlink(at))}, which is not there",
-                            "plug in the drive, or set another directory with option archive")
+        return LastlogError("io", f"{at} points to {_shown(os.readlink(at))}, which is not "
+                            "there.", f"Plug in the drive, or {_ELSEWHERE}.")
     drive = _drive(path)
     if drive and not os.path.ismount(drive) and (path == drive or not os.path.isdir(path)):
-        return LastlogError("io", f"nothing is mounted at {drive}", f"plug in the drive, or set "
-                            f"another directory with option archive, or mkdir -p {path}")
+        return LastlogError("io", f"Nothing is mounted at {drive}.",
+                            f"Plug in the drive, or {_ELSEWHERE}.")
     return None
 
 
@@ -372,7 +415,7 @@ def _sync_parents(path: str) -> None:
     device = os.stat(path).st_dev
     while path != "/" and os.stat(path := os.path.dirname(path)).st_dev == device:
         with suppress(PermissionError), _opened(path) as parent:
-            _sync_folder(parent)
+            _sync(parent)
 
 
 # One file
@@ -400,7 +443,7 @@ def _packed(entry: Entry) -> bytes:
     packed = pack(entry)
     damage = unpack(packed).damage
     if damage:
-        raise LastlogError("bad-argument", f"its file {damage}", "this is a bug in lastlog")
+        raise LastlogError("bad-argument", f"It cannot be saved: its file {damage}.", "Report it.")
     return packed
 
 
@@ -414,7 +457,7 @@ def _write(folder: int, name: str, packed: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
-    _sync_folder(folder)
+    _sync(folder)
 
 
 def _fill(folder: int, temporary: str, packed: bytes) -> None:
@@ -439,8 +482,8 @@ def _holds(folder: int, id: str) -> bool:
         return False
     try:
         entry, damage, _ = unpack(_all_of(file), text=False)
-        _sync_folder(file)
-        _sync_folder(folder)            # who wrote it may have died before doing that
+        _sync(file)
+        _sync(folder)                   # who wrote it may have died before doing that
     except OSError:
         return False
     finally:
@@ -448,7 +491,7 @@ def _holds(folder: int, id: str) -> bool:
     return entry is not None and not damage and entry.record.id == id
 
 
-def _sync_folder(folder: int) -> None:
+def _sync(folder: int) -> None:
     """Some file systems have nothing to sync there, or cannot be written, and say EINVAL."""
     try:
         os.fsync(folder)
@@ -461,7 +504,7 @@ def _remove(folder: int, names: Iterable[str]) -> None:
     for name in names:
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
-    _sync_folder(folder)
+    _sync(folder)
 
 
 def _delete(folder: int, ids: list[str]) -> DeleteResult:
@@ -478,8 +521,12 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
             if not result.deleted:
                 raise
             result.kept.append(Skipped(id, error.strerror or str(error)))
-    _sync_folder(folder)
+    _sync(folder)
     return result
+
+
+def _serial(file: Saved) -> int:
+    return file.entry.serial if file.entry else 0
 
 
 def _moment(record: Record) -> float:
@@ -500,18 +547,17 @@ def _translated(path: str) -> Iterator[None]:
 
 def _explained(error: OSError, path: str) -> LastlogError:
     if error.errno in _NO_SPACE:
-        return LastlogError("no-space", f"no space left at {path}", "delete saved records, or set "
-                            "another directory, as on a USB stick, with option archive")
+        return LastlogError("no-space", f"There is no space left at {path}.",
+                            f"Delete saved records or other files, or {_ELSEWHERE}.")
     if error.errno == errno.EROFS:
-        return LastlogError("read-only", f"{path} is on a read-only file system",
-                            "mount it for writing, or set another directory with option archive")
+        return LastlogError("read-only", f"{path} is on a read-only file system.",
+                            f"Mount it for writing, or {_ELSEWHERE}.")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return LastlogError("io", f"no permission for {path}", "do it as root")
+        return LastlogError("io", f"There is no permission for {path}.", "Do it as root.")
     if error.errno == errno.ENOTDIR:
-        return LastlogError("io", f"{path} is no directory",
-                            "set another directory with option archive")
-    return LastlogError("io", f"{path}: {error.strerror or error}",
-                        "see the kernel log (dmesg) for the drive's trouble")
+        return LastlogError("io", f"{path} is no directory.", f"Move it away, or {_ELSEWHERE}.")
+    return LastlogError("io", f"{path}: {error.strerror or error}.",
+                        f"See the kernel log (dmesg) for the drive's trouble, or {_ELSEWHERE}.")
 
 
 def _unopened(path: str, error: OSError) -> list[Problem]:
@@ -520,7 +566,7 @@ def _unopened(path: str, error: OSError) -> list[Problem]:
         explained, severity = _away(path), "warning"
     else:
         explained, severity = _explained(error, path), "error"
-    return [Problem(path, f"{explained.message}: {explained.hint}", severity)] if explained else []
+    return [Problem(path, f"{explained.message} {explained.hint}", severity)] if explained else []
 
 
 def _unreadable(error: OSError) -> str:
@@ -531,7 +577,7 @@ def _damaged(path: str, file: Saved) -> Problem:
     id = file.name.removesuffix(_SUFFIX)
     help = "" if file.newer else (
         f"; lastlog show {id} shows what is left" if file.entry else f"; lastlog clear {id}")
-    return Problem(f"{path}/{file.name}", f"{file.damage}{help}",
+    return Problem(f"{path}/{file.name}", f"it {file.damage}{help}",
                    "warning" if file.entry or file.newer else "error")
 
 
@@ -543,7 +589,8 @@ def _strange(path: str, names: list[str]) -> Problem:
 
 def _no_room(incoming: Saved, used: int, limit: int, disk: bool) -> LastlogError:
     if disk:
-        return LastlogError("no-space", f"the disk is full, {incoming.size} bytes are needed",
-                            "delete saved records or other files")
-    return LastlogError("no-space", f"{incoming.size} bytes do not fit, {used} of {limit} are "
-                        "taken", "delete saved records, or raise option archive_limit")
+        return LastlogError("no-space", f"The disk is full: {incoming.size} bytes are needed.",
+                            f"Delete saved records or other files, or {_ELSEWHERE}.")
+    return LastlogError("no-space", f"{incoming.size} bytes do not fit: of {limit}, {used} are "
+                        "taken by what is worth as much.",
+                        "Delete saved records, or raise option archive_limit.")

@@ -74,7 +74,7 @@ def parse(packed: bytes, name: str = "archived record") -> Found:
         entry, damage, _ = _read(packed[:MOST], None)
     else:
         entry, damage, _ = unpack(packed)
-    problem = Problem(name, damage, "warning" if entry else "error") if damage else None
+    problem = Problem(name, f"it {damage}", "warning" if entry else "error") if damage else None
     return Found(entry.record._replace(state="file") if entry else None, problem)
 
 

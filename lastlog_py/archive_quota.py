@@ -8,7 +8,7 @@ carries what is known of all of them, also of those that are gone; it is the sig
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .archive_file import Entry
 from .record import Record
@@ -103,7 +103,7 @@ def _of(signature: str, standing: Iterable[_Standing]) -> list[_Standing]:
 
 
 def _tally(signature: str, standing: Iterable[_Standing],
-           another: Record | None = None) -> dict[str, float | None]:
+           another: Record | None = None) -> dict[str, Any]:
     """count, first_seen and last_seen as the records of a signature have them together."""
     records = [each.record for each in _of(signature, standing)]
     moments = [moment for each in records for moment in (each.first_seen, each.last_seen)
@@ -186,7 +186,7 @@ def _worth(standing: list[_Standing]) -> dict[str, int]:
 
 def _repeats(standing: list[_Standing]) -> set[str]:
     """Names of the files between the first and the last crash of a signature."""
-    names = set()
+    names: set[str] = set()
     for signature in {each.record.signature for each in standing} - {None, ""}:
         family = _of(signature or "", standing)
         edges = {family[0].crash, family[-1].crash, max(family, key=_serial).crash}

@@ -117,9 +117,10 @@ def _counted(captured: Sequence[Record], saved: Sequence[Record]) -> list[Record
             if record.crash not in crashes:
                 crashes.add(record.crash)
                 count += 1
-            first = record.time if first is None else first
+            moment = record.time if record.time_trusted else None
+            first = moment if first is None else first
             counts[record.signature] = count, first
-            record = record._replace(count=max(1, count), first_seen=first, last_seen=record.time)
+            record = record._replace(count=max(1, count), first_seen=first, last_seen=moment)
         counted.append(record)
     return counted
 
@@ -338,7 +339,8 @@ def clear(config: Config, what: str = "memory", names: Sequence[str] = (),
     cleared: list[str] = []
     kept: dict[str, str] = {}
     if what in ("memory", "all"):
-        _clear_memory(config, seen, names, force, cleared, kept)
+        with _archive(config).standing_still():
+            _clear_memory(config, seen, names, force, cleared, kept)
     if what in ("saved", "all"):
         _clear_saved(config, seen, names, cleared, kept)
     return {"cleared": list(dict.fromkeys(cleared)),
@@ -390,9 +392,11 @@ def _erase(config: Config, places: Iterable[Place], done: set[Place]) -> str | N
 
 def _clear_saved(config: Config, seen: Survey, names: Sequence[str], cleared: list[str],
                  kept: dict[str, str]) -> None:
-    """Delete saved copies; not of a record that had to stay in memory for being unsaved."""
-    wanted = [record.id for record in seen.records if record.state in ("saved", "both")
-              and (not names or record.id in names) and record.id not in kept]
-    deleted, not_deleted = _archive(config).delete(wanted)
+    """Delete saved copies, damaged ones too; not of a record that had to stay in memory for being
+    unsaved."""
+    archive = _archive(config)
+    wanted = [name for name in names or archive.ids() if name not in kept]
+    saved = {record.id for record in seen.records if record.state in ("saved", "both")}
+    deleted, not_deleted = archive.delete([name for name in wanted if name in saved or not names])
     cleared += deleted
     kept.update(not_deleted)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from lastlog_py import archive as archive_module
 from lastlog_py import service
+from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from tests import samples, zones
 from tests.machine import Machine
@@ -152,6 +154,29 @@ def test_a_damaged_copy_in_the_archive_does_not_count_as_saved(machine: Machine)
     assert error.value.code == "not-saved"
     service.save(config, [record["id"] for record in listed(machine)])
     assert len(service.clear(config)["cleared"]) == 3
+
+
+def test_clearing_what_is_saved_takes_damaged_files_along(machine: Machine) -> None:
+    crashed(machine)
+    config = machine.config()
+    service.save(config)
+    damaged = next(machine.archive.glob("*.gz"))
+    damaged.write_bytes(b"damaged")
+    assert len(service.clear(config, "saved")["cleared"]) == 3
+    assert list(machine.archive.glob("*.gz")) == []
+
+
+def test_nothing_is_evicted_while_memory_is_cleared(machine: Machine,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between "it is saved" and its erasure another process must not make room."""
+    monkeypatch.setattr(archive_module, "PATIENCE", 0.1)
+    crashed(machine)
+    service.save(machine.config())
+    archive = Archive(str(machine.archive), 262144)
+    with archive.standing_still(), pytest.raises(LastlogError) as error:
+        service.clear(machine.config())
+    assert error.value.code == "busy"
+    assert {record["state"] for record in listed(machine)} == {"both"}
 
 
 def test_records_that_share_a_zone_go_together_or_stay(machine: Machine) -> None:
