@@ -1,0 +1,1 @@
+"""The whole trip with a real kernel: crash, warm reset, retrieve, save, clear, crash again."""

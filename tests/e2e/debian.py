@@ -1,0 +1,98 @@
+"""Debian packages for the guest: fetched by apt into build/, unpacked, never installed.
+
+Works without root.  Where apt has no package lists (a bare container), or lists so old that
+the file is gone from the mirror, it makes lists of its own below the cache.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["Missing", "fetch", "need", "newest", "unpack"]
+
+
+class Missing(Exception):
+    """Something the trip needs is not on this machine; the message says which package has it."""
+
+
+def need(program: str, package: str) -> str:
+    """The path of `program`, which Debian's `package` holds; raises Missing."""
+    # Debian keeps the file system tools in sbin, which is not on every user's PATH.
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if not path:
+        raise Missing(f"{program} not found: install the Debian package {package}")
+    return path
+
+
+def newest(metapackage: str, cache: Path) -> str:
+    """The package that `metapackage` stands for today, e.g. linux-image-6.1.0-56-amd64."""
+    name = _first_dependency(metapackage, ())
+    if not name:
+        _update(cache)
+        name = _first_dependency(metapackage, _own_lists(cache))
+    if not name:
+        raise Missing(f"apt knows no package {metapackage}")
+    return name
+
+
+def fetch(package: str, cache: Path) -> Path:
+    """The .deb of `package` in its newest version, from `cache` or downloaded into it."""
+    have = sorted(cache.glob(f"{package}_*.deb"))
+    if have:
+        return have[-1]
+    cache.mkdir(parents=True, exist_ok=True)
+    deb = _download(package, cache, ())
+    if not deb:
+        _update(cache)
+        deb = _download(package, cache, _own_lists(cache))
+    if not deb:
+        raise Missing(f"apt-get cannot download the Debian package {package}")
+    return deb
+
+
+def unpack(deb: Path, target: Path) -> None:
+    """Lay the files of `deb` under `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    subprocess.run([need("dpkg-deb", "dpkg"), "-x", deb, target], check=True, timeout=120)
+
+
+def _first_dependency(package: str, options: Sequence[str]) -> str | None:
+    asked = subprocess.run([need("apt-cache", "apt"), *options, "depends", "--important", package],
+                           capture_output=True, text=True, timeout=60)
+    for line in asked.stdout.splitlines():
+        key, _, name = line.strip().partition(": ")
+        if key == "Depends":
+            return name
+    return None
+
+
+def _download(package: str, cache: Path, options: Sequence[str]) -> Path | None:
+    """Download into `cache`, where only a whole file appears; None if that failed."""
+    with tempfile.TemporaryDirectory(dir=cache) as part:
+        if _apt_get(*options, "download", package, folder=part):
+            (deb,) = Path(part).glob("*.deb")
+            return deb.replace(cache / deb.name)
+    return None
+
+
+def _update(cache: Path) -> None:
+    (cache / "apt/lists/partial").mkdir(parents=True, exist_ok=True)
+    _apt_get(*_own_lists(cache), "update", folder=cache)
+
+
+def _apt_get(*words: str, folder: Path | str) -> bool:
+    """Whether apt-get did it; without a network it gives up after a minute."""
+    patience = ("-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1")
+    done = subprocess.run([need("timeout", "coreutils"), "300", need("apt-get", "apt"), *patience,
+                           *words], cwd=folder, capture_output=True)
+    return done.returncode == 0
+
+
+def _own_lists(cache: Path) -> tuple[str, ...]:
+    base = (cache / "apt").absolute()
+    return ("-o", f"Dir::State::lists={base}/lists", "-o", f"Dir::Cache={base}",
+            "-o", "APT::Sandbox::User=")
