@@ -198,28 +198,46 @@ def status(config: Config, seen: Survey | None = None) -> Answer:
 
 
 def _last_reboot(config: Config, seen: Survey) -> Answer:
-    """The reason of the last reboot, as far as the crash records tell it.
-
-    A crash whose clock can be trusted explains the reboot only if the boot followed it closely.
-    A region file knows of no boot: the newest crash counts.
-    """
+    """The reason of the last reboot, as far as the crash records tell it."""
     booted = _boot_time(config)
-    for record in seen.records:
-        if record.kernel is None or record.crash is None:
-            continue
-        if _explains(record, booted, config) and record.crash == record.id:
-            reason = _reboot_reason(record)
-            return {"reason": reason, "record": record.id, "time": booted or record.time,
-                    "text": f"Rebooted after {REASONS[reason]}: {record.title}"}
-    return {"reason": "unknown", "record": None, "time": booted,
-            "text": "No crash was recorded before the last reboot; why it happened is not known."}
+    record = _crash_before(config, seen, booted)
+    if record is None:
+        return {"reason": "unknown", "record": None, "time": booted,
+                "text": "No crash was recorded before the last reboot; why it happened is not "
+                        "known."}
+    reason = _reboot_reason(record)
+    return {"reason": reason, "record": record.id, "time": booted or record.time,
+            "text": f"Rebooted after {REASONS[reason]}: {record.title}"}
 
 
-def _explains(record: Record, booted: float | None, config: Config) -> bool:
+def _crash_before(config: Config, seen: Survey, booted: float | None) -> Record | None:
+    """The crash that ended the boot before this one.
+
+    It is in memory when this boot first looks; after that its id is remembered in tmpfs, which
+    this boot's end wipes, because the record itself may be saved and cleared.
+    """
+    boot = read_small(config.system("/proc/sys/kernel/random/boot_id")).strip()
+    crashes = [record for record in seen.records if record.kernel and record.crash == record.id]
+    known = cache.lookup(config, "reboot", boot)
+    for record in crashes:
+        if record.id.encode() == known or _explains(config, record, booted):
+            cache.remember(config, "reboot", boot, record.id.encode())
+            return record
+    return None
+
+
+def _explains(config: Config, record: Record, booted: float | None) -> bool:
+    """Whether the crash in `record` can have led to this boot.
+
+    A region file knows of no boot: the newest crash counts.  Else it must be in memory, and if
+    both clocks can be trusted, the boot must have followed it closely.
+    """
     if config.region.file:
         return True
+    if record.state not in ("captured", "both"):
+        return False
     if record.time is None or not record.time_trusted or booted is None:
-        return record.state in ("captured", "both")
+        return True
     return -REBOOT_TAKES <= record.time - booted <= 60
 
 
@@ -336,6 +354,7 @@ def clear(config: Config, what: str = "memory", names: Sequence[str] = (),
                            "Say memory, saved or all.")
     seen = survey(config)
     _check_known(seen, names)
+    _crash_before(config, seen, _boot_time(config))     # while it can still be told
     cleared: list[str] = []
     kept: dict[str, str] = {}
     if what in ("memory", "all"):

@@ -256,6 +256,18 @@ def test_a_crash_long_before_the_boot_is_not_its_reason(machine: Machine, ago: i
     assert service.status(machine.config())["last_reboot"]["reason"] == reason
 
 
+def test_the_reason_outlives_the_clearing_but_not_the_next_boot(machine: Machine) -> None:
+    when = int(time.time()) - 130
+    machine.mtd(zones.zone(65536, zones.dump(zones.log(9), f"{when}.000001")))
+    machine.ramoops(65536, 65536)
+    machine.write("/proc/sys/kernel/random/boot_id", "first\n")
+    service.save(machine.config())
+    service.clear(machine.config())
+    assert service.status(machine.config())["last_reboot"]["reason"] == "panic"
+    machine.write("/proc/sys/kernel/random/boot_id", "second\n")
+    assert service.status(machine.config())["last_reboot"]["reason"] == "unknown"
+
+
 def test_without_a_clock_a_captured_crash_is_the_reason(machine: Machine) -> None:
     machine.mtd(zones.zone(65536, zones.dump(zones.log(9), "77.000001")))
     machine.ramoops(65536, 65536)

@@ -179,8 +179,14 @@ def test_the_next_boot_finds_it_armed_and_empty(done: trip.Trip) -> None:
     assert dumps(boot.region("cold")) == {EMPTY}
     assert boot.pstore("loaded") == {}
     assert boot.json("status")["armed"] is True
+    assert boot.json("status")["last_reboot"]["reason"] == "unknown"    # it was a clean one
     assert (boot.json("status")["captured"], boot.json("status")["saved"]) == (0, 1)
     assert [record["state"] for record in boot.json("list")["records"]] == ["saved"]
+
+
+def test_the_reason_of_the_last_reboot(done: trip.Trip) -> None:
+    reasons = [done.boot(number).json("status")["last_reboot"]["reason"] for number in (2, 4)]
+    assert reasons == ["panic", "oom"]
 
 
 def test_the_archive_outlives_the_second_crash(done: trip.Trip) -> None:
