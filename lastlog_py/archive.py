@@ -134,6 +134,10 @@ class Archive:
         except OSError:
             return 0
 
+    def obstacle(self) -> LastlogError | None:
+        """Why nothing can be saved here as long as a drive is missing; None if none is."""
+        return _away(self.path)
+
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """While this is entered no other process saves, evicts or deletes; nor may this one.

@@ -26,7 +26,7 @@ RUN = "/var/run/lastlog"
 def fingerprint(config: Config) -> str:
     """What all answers depend on, in 16 hexadecimal digits and a few sizes."""
     parts = [__version__, _stat(config.path), _listing(config.archive),
-             _listing(config.system("/sys/fs/pstore")), repr(sorted(gather(config).items()))]
+             _listing(config.site.system("/sys/fs/pstore")), repr(sorted(gather(config).items()))]
     text = "\n".join(parts).encode("utf-8", "surrogateescape")
     region = _region(config)
     return f"{_checksum(text)}-{len(region):x}-{_checksum(region)}"
@@ -39,7 +39,7 @@ def _checksum(data: bytes) -> str:
 def _region(config: Config) -> bytes:
     """The part of the region that changes only with a crash; the error if it cannot be read."""
     try:
-        where = device.find(config)
+        where = device.find(config.site)
         return f"{where.path} {where.size} {where.live} ".encode() + where.read(0, where.settled)
     except LastlogError as error:
         return error.message.encode("utf-8", "replace")
@@ -69,7 +69,7 @@ def _listing(folder: str) -> str:
 
 def folder(config: Config) -> str | None:
     """The directory for what can be made again, ours alone; None if there can be none."""
-    path = config.system(RUN)
+    path = config.site.system(RUN)
     try:
         os.makedirs(path, 0o700, exist_ok=True)
         status = os.lstat(path)

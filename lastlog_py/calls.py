@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import cache, service
+from . import __version__, cache, service
 from .archive_file import is_id
 from .config import Config
 from .errors import LastlogError
@@ -73,12 +73,18 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     if kind is bool and value in (0, 1):        # True and False too; a script may send 1
         return bool(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        words = {str: "a string", int: "a whole number", bool: "true or false"}
+        words = {str: "a string", int: "a whole number", bool: "true or false", list: "a list"}
         raise LastlogError("bad-argument", f"{name} must be {words[kind]}.", "Correct the call.")
-    if name == "id" and not is_id(value):
+    if name in ("id", "ids"):
+        _check_ids([value] if name == "id" else value)
+    return value
+
+
+def _check_ids(values: list[Any]) -> None:
+    """Ids, at least one: a list without any must never come to mean all records."""
+    if not values or not all(isinstance(each, str) and is_id(each) for each in values):
         raise LastlogError("bad-argument", "That is no record's id.",
                            "Ids are letters, digits and '-': see lastlog list.")
-    return value
 
 
 # --- the methods
@@ -112,23 +118,23 @@ def _short_list(reply: Arguments) -> Arguments:
 
 
 def _get(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
-    return _short_text(service.get(config, arguments["id"]))
+    return _sendable(service.get(config, arguments["id"]))
 
 
-def _short_text(record: Arguments) -> Arguments:
-    """`record` with the newest part of its text, as much as can be sent, and "cut"."""
+def _sendable(record: Arguments) -> Arguments:
+    """`record` with the newest part of its text, as much as can be sent, and what a reader takes
+    away: "header" goes above the text in a file, "report" is a bug report."""
+    from . import report  # here, not above: pages are rendered without it
+
+    record["report"] = report.markdown(record, __version__)
     whole = record["text"].encode()
     limit = MAX_TEXT
-    record["text"] = _tail(whole, limit)
-    while limit and len(encode(record)) > MAX_ANSWER:
+    while True:
+        record |= {"text": report.tail(whole, limit), "cut": len(whole) > limit}
+        record["header"] = report.header(record, __version__)
+        if not limit or len(encode(record)) <= MAX_ANSWER:
+            return record
         limit //= 2                 # control characters take six bytes each in JSON
-        record["text"] = _tail(whole, limit)
-    record["cut"] = len(whole) > limit
-    return record
-
-
-def _tail(text: bytes, limit: int) -> str:
-    return text[max(0, len(text) - limit):].decode("utf-8", "ignore")
 
 
 def _page(config: Config, arguments: Arguments, stamp: str) -> Arguments:
@@ -148,7 +154,8 @@ def _clear(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
 
 
 def _names(arguments: Arguments) -> tuple[str, ...]:
-    return (arguments["id"],) if "id" in arguments else ()
+    one = (arguments["id"],) if "id" in arguments else ()
+    return (*one, *arguments.get("ids", ()))
 
 
 METHODS = {
@@ -157,5 +164,5 @@ METHODS = {
     "get": Method(_get, {"id": str}, ("id",)),
     "page": Method(_page, {"id": str}),
     "save": Method(_save, {"id": str}),
-    "clear": Method(_clear, {"what": str, "id": str, "force": bool}),
+    "clear": Method(_clear, {"what": str, "id": str, "ids": list, "force": bool}),
 }

@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    except OSError as error:            # what was found out cannot be told
+        os.write(2, f"lastlog: the output cannot be written: {error.strerror}.\n".encode())
+        return 1
 
 
 def _globals(words: list[str]) -> tuple[str | None, bool, list[str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from . import __version__, cache, calls, printing, service
+from . import __version__, cache, printing, service
 from .archive_file import is_id
 from .cli import cache_name, write
 from .config import Config, load
@@ -24,15 +25,18 @@ GEOMETRY = ("record", "console", "ftrace", "pmsg")
 def run(config_path: str | None, as_json: bool, words: list[str]) -> int:
     """Carry out the command in `words`; its exit status."""
     try:
-        asked = _parser().parse_args(words)
-    except SystemExit as usage:         # argparse has printed what is wrong, or the help
-        return int(usage.code or 0)
+        asked = _Parser.whole().parse_args(words)
+    except SystemExit:                  # --help or --version, printed already
+        return 0
+    except LastlogError as error:
+        _failed(error, as_json)
+        return 2
     try:
         return _carry_out(asked, load(config_path), as_json)
     except LastlogError as error:
         return _failed(error, as_json)
-    except BrokenPipeError:
-        raise                           # not a failure: whoever read our output has enough
+    except OSError:
+        raise                           # of the output; `cli` knows what to say
     except Exception as error:          # the door's last guard
         return _failed(unexpected(error), as_json)
 
@@ -41,20 +45,27 @@ def _carry_out(asked: argparse.Namespace, config: Config, as_json: bool) -> int:
     bare = asked.command in ("status", "list") and not (asked.kind or asked.limit is not None)
     stamp = cache.fingerprint(config) if bare else ""
     reply, failures = asked.call(config, asked)
-    output = calls.encode(reply) if as_json else _for_people(asked.command, reply)
+    output = _json(reply) if as_json else _for_people(asked, reply)
     if bare:
         cache.remember(config, cache_name(asked.command, as_json), stamp, output)
     write(output)
     return 1 if failures else 0
 
 
-def _for_people(command: str, reply: Reply) -> bytes:
-    return printing.PRINTERS[command](reply).encode("utf-8", "replace")
+def _json(reply: Reply) -> bytes:
+    """For a terminal too, so in ASCII: no control character of a log reaches it."""
+    return json.dumps(reply).encode()
+
+
+def _for_people(asked: argparse.Namespace, reply: Reply) -> bytes:
+    if asked.command == "list" and not reply["records"] and (asked.kind or asked.limit == 0):
+        return b"No records of that kind." if asked.kind else b""
+    return printing.PRINTERS[asked.command](reply).encode("utf-8", "replace")
 
 
 def _failed(error: LastlogError, as_json: bool) -> int:
     if as_json:
-        write(calls.encode(error.reply()))
+        write(_json(error.reply()))
     else:
         print(printing.safe(f"lastlog: {error.message} {error.hint}".strip()), file=sys.stderr)
     return 1
@@ -90,34 +101,54 @@ def _clear(config: Config, asked: argparse.Namespace) -> Done:
 
 def _decode(_config: Config, asked: argparse.Namespace) -> Done:
     reply = service.decode(asked.files, _geometry(asked))
-    problems = reply["problems"]
-    if not reply["records"] and problems and all(p["severity"] == "error" for p in problems):
-        first = problems[0]
+    failures = [problem for problem in reply["problems"] if problem["severity"] == "error"]
+    if failures and not reply["records"]:
+        first = failures[0]
         raise LastlogError("io", f"{first['where']}: {first['what']}.",
                            "Name a region dump, a file of /sys/fs/pstore or a saved record.")
-    return reply, False
+    return reply, bool(failures)
 
 
 def _geometry(asked: argparse.Namespace) -> list[Geometry]:
+    others = (asked.console_size, asked.ftrace_size, asked.pmsg_size, asked.ecc)
+    if not asked.record_size and any(others):
+        raise LastlogError("bad-argument", "--record-size is missing.",
+                           "Give it along with the other sizes, or none for a search.")
     if not asked.record_size:
         return []
-    return [Geometry(asked.record_size, asked.console_size, asked.ftrace_size, asked.pmsg_size,
-                     parity_bytes(asked.ecc), origin="the command line")]
+    return [Geometry(asked.record_size, *others[:3], parity_bytes(asked.ecc),
+                     origin="the command line")]
 
 
 # --- the arguments
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lastlog", description="Why did my router reboot, and what did it say last?",
-        epilog="Exit status: 0 done, 1 failed, 2 wrong usage.")
-    parser.add_argument("--version", action="version", version=f"lastlog {__version__}")
-    # Taken out of the words before argparse sees them, because they may stand anywhere.
-    parser.add_argument("--config", metavar="FILE", help="instead of /etc/config/lastlog")
-    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    parser.set_defaults(kind=None, limit=None)
+class _Parser(argparse.ArgumentParser):
+    """Names options in full only, and raises what it would print."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise LastlogError("bad-argument", f"{message[0].upper()}{message[1:]}.",
+                           f"See {self.prog} --help.")
+
+    @classmethod
+    def whole(cls) -> _Parser:
+        """The parser of all commands."""
+        parser = cls(prog="lastlog",
+                     description="Why did my router reboot, and what did it say last?",
+                     epilog="Exit status: 0 done, 1 failed, 2 wrong usage.")
+        parser.add_argument("--version", action="version", version=f"lastlog {__version__}")
+        # Taken out of the words before argparse sees them, because they may stand anywhere.
+        parser.add_argument("--config", metavar="FILE", help="instead of /etc/config/lastlog")
+        parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+        parser.set_defaults(kind=None, limit=None)
+        _add_commands(parser.add_subparsers(dest="command", metavar="COMMAND", required=True))
+        return parser
+
+
+def _add_commands(commands: Any) -> None:
     _command(commands, "status", _status, "is capture armed, and why was the last reboot")
     _listing(_command(commands, "list", _list, "the records, newest first"))
     show = _command(commands, "show", _show, "one record, whole")
@@ -126,7 +157,6 @@ def _parser() -> argparse.ArgumentParser:
     saving.add_argument("ids", nargs="*", metavar="ID", type=_record_id)
     _clearing(_command(commands, "clear", _clear, "erase captured or saved records"))
     _decoding(_command(commands, "decode", _decode, "read a dump that somebody sent"))
-    return parser
 
 
 def _command(commands: Any, name: str, call: Callable[..., Done],

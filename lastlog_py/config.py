@@ -10,51 +10,29 @@ from __future__ import annotations
 import os
 
 from .errors import LastlogError
+from .site import Site
 
-__all__ = ["DEFAULT_PATH", "Config", "Region", "load", "parse_uci"]
+__all__ = ["DEFAULT_PATH", "Config", "load", "parse_uci"]
 
 DEFAULT_PATH = "/etc/config/lastlog"
-
-
-class Region:
-    """Where the persistent memory is, and how ramoops divides it.  Sizes in bytes."""
-
-    __slots__ = ("address", "console_size", "ecc", "file", "ftrace_size", "journal_size", "mtd",
-                 "pmsg_size", "record_size", "size")
-
-    def __init__(self) -> None:
-        self.file: str | None = None            # a file in the memory's place; None: MTD
-        self.mtd = "lastlog"                    # name of the phram device in /proc/mtd
-        self.address: int | None = None         # physical; None: not said
-        self.size: int | None = None
-        self.journal_size = 0                   # the end of the region, not ramoops'
-        self.record_size: int | None = None     # None: ask the kernel, or find it by scanning
-        self.console_size: int | None = None
-        self.ftrace_size: int | None = None
-        self.pmsg_size: int | None = None
-        self.ecc: int | None = None             # parity bytes per 128; the driver's 1 means 16
 
 
 class Config:
     """What the UCI file says.  Paths are absolute, sizes are bytes."""
 
-    __slots__ = ("archive", "archive_limit", "path", "problems", "region", "root")
+    __slots__ = ("archive", "archive_limit", "path", "problems", "site")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.archive = "/etc/lastlog/saved"
         self.archive_limit = 262144
-        self.root = "/"                         # what /proc, /sys, /dev and /var/run hang on
-        self.region = Region()
+        self.site = Site()
         self.problems: list[str] = []
 
-    def system(self, path: str) -> str:
-        """`path`, given from the router's root, below the configured root."""
-        return self.root.rstrip("/") + "/" + path.lstrip("/")
 
-
-_TEXT = {"main": ("archive", "root"), "region": ("file", "mtd")}
-_NUMBERS = {"main": ("archive_limit",),
+# Options by section; those of the sections "site" and "region" describe the site.
+_TEXT = {"main": ("archive",), "site": ("root",), "region": ("file", "mtd")}
+_NUMBERS = {"main": ("archive_limit",), "site": (),
             "region": ("address", "size", "journal_size", "record_size", "console_size",
                        "ftrace_size", "pmsg_size", "ecc")}
 
@@ -85,19 +63,24 @@ def _fill(config: Config, sections: list[tuple[str, str, dict[str, str]]]) -> No
     for kind, name, options in sections:
         if kind == "lastlog":
             _set(config, config, "main", name, options)
+            _set(config, config.site, "site", name, options)
         elif kind == "region":
             regions += 1
             if regions == 1:
-                _set(config, config.region, "region", name, options)
+                _set(config, config.site, "region", name, options)
     if regions > 1:
         config.problems.append("only the first region section is used")
 
 
-def _set(config: Config, target: Config | Region, kind: str, name: str,
+def _set(config: Config, target: Config | Site, kind: str, name: str,
          options: dict[str, str]) -> None:
     for option in _TEXT[kind]:
-        if options.get(option):
-            setattr(target, option, options[option])
+        value = options.get(option)
+        if value and not value.isprintable():
+            config.problems.append(f"section {name or kind}: {option} holds control characters; "
+                                   "the default is used")
+        elif value:
+            setattr(target, option, value)
     for option in _NUMBERS[kind]:
         if option in options:
             number = _number(options[option])

@@ -1,6 +1,6 @@
 """The one exception that reaches a person: what went wrong, and what to do about it."""
 
-__all__ = ["LastlogError", "unexpected"]
+__all__ = ["LastlogError", "code_of", "unexpected"]
 
 
 class LastlogError(Exception):
@@ -20,6 +20,13 @@ class LastlogError(Exception):
     def reply(self) -> dict[str, dict[str, str]]:
         """What a door answers in JSON."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+
+
+def code_of(error: OSError) -> str:
+    """The code of an error that a write ended with."""
+    if error.errno in (1, 13, 30):          # EPERM, EACCES, EROFS
+        return "read-only"
+    return "no-space" if error.errno in (28, 122) else "io"     # ENOSPC, EDQUOT
 
 
 def unexpected(error: Exception) -> LastlogError:

@@ -3,33 +3,13 @@ reaches the terminal."""
 
 from __future__ import annotations
 
-import re
-import time
 from typing import Any
+
+from .report import facts, frame, safe, utc
 
 __all__ = ["PRINTERS", "safe"]
 
 Reply = dict[str, Any]
-
-# Everything that moves a cursor, changes colours or reorders text.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-
-
-def safe(text: str) -> str:
-    """`text` with control characters made visible; line feeds and tabs stay."""
-    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
-
-
-def when(seconds: float | None, trusted: bool = True) -> str:
-    """A time for people, in UTC."""
-    if seconds is None:
-        return "-"
-    if not trusted:
-        return "clock not set"
-    try:
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
-    except (OverflowError, ValueError, OSError):
-        return "-"
 
 
 def _status(reply: Reply) -> str:
@@ -48,12 +28,18 @@ def _status(reply: Reply) -> str:
 def _list(reply: Reply) -> str:
     row = "{:<16} {:<20} {:<9} {:>5}  {}"
     lines = [row.format("ID", "WHEN (UTC)", "STATE", "COUNT", "WHAT")]
-    lines += [row.format(each["id"], when(each["time"], each["time_trusted"]), each["state"],
-                         each["count"], _what(each)) for each in reply["records"]]
+    lines += [row.format(each["id"], _when(each), each["state"], each["count"], _what(each))
+              for each in reply["records"]]
     if not reply["records"]:
         lines = ["No records: nothing is captured and nothing is saved. lastlog status says "
                  "whether capture is armed."]
     return "\n".join(lines + _problems(reply))
+
+
+def _when(record: Reply) -> str:
+    if record["time"] is not None and not record["time_trusted"]:
+        return "clock not set"
+    return utc(record["time"]) or "-"
 
 
 def _what(record: Reply) -> str:
@@ -67,36 +53,9 @@ def _problems(reply: Reply) -> list[str]:
 
 
 def _show(record: Reply) -> str:
-    return "\n".join([*_facts(record), "", safe(record["text"]).rstrip("\n")])
-
-
-def _facts(record: Reply) -> list[str]:
-    kernel = record["kernel"] or {}
-    source = record["source"]
-    place = kernel.get("function")
-    if place:
-        place += (kernel["offset"] and f"+{kernel['offset']}") or ""
-        place += (kernel["module"] and f" [{kernel['module']}]") or ""
-    state = [word for word in ("truncated", "torn") if source[word]]
-    rows = (("Title", record["title"]), ("Id", f"{record['id']} ({record['state']})"),
-            ("When", when(record["time"], record["time_trusted"])),
-            ("Uptime", record["uptime"] and f"{record['uptime']:.1f} s"),
-            ("Seen", record["count"] > 1 and f"{record['count']} times, first "
-             f"{when(record['first_seen'])}"),
-            ("Cause", kernel.get("cause")), ("Where", place),
-            ("Process", kernel.get("process") and f"{kernel['process']} (pid {kernel['pid']})"),
-            ("Kernel", kernel.get("release")), ("Hardware", kernel.get("hardware")),
-            ("Tainted", kernel.get("tainted")), ("Signature", record["signature"]),
-            ("Found in", source["medium"] + "".join(f", {word}" for word in state)))
-    facts = [f"{name + ':':<11}{safe(str(value))}" for name, value in rows if value]
-    return facts + [_frame(frame) for frame in kernel.get("trace", ())]
-
-
-def _frame(frame: Reply) -> str:
-    guess = "" if frame["reliable"] else "? "
-    offset = f"+{frame['offset']}" if frame["offset"] else ""
-    module = f" [{frame['module']}]" if frame["module"] else ""
-    return safe(f"    {guess}{frame['function']}{offset}{module}")
+    known = [f"{name + ':':<11}{value}" for name, value in facts(record)]
+    trace = ["  " + frame(each) for each in (record["kernel"] or {}).get("trace", ())]
+    return "\n".join([*known, *trace, "", safe(record["text"]).rstrip("\n")])
 
 
 def _save(reply: Reply) -> str:

@@ -32,13 +32,21 @@ Check = dict[str, str]
 
 def gather(config: Config) -> dict[str, str]:
     """What the system says, by name; "" for what it does not.  Stable while nothing changes."""
-    facts = {name: device.read_small(config.system(path)).strip()
+    facts = {name: device.read_small(config.site.system(path)).strip()
              for name, path in _FILES.items()}
-    mounts = device.read_small(config.system("/proc/mounts"))
+    mounts = device.read_small(config.site.system("/proc/mounts"))
     facts["pstore"] = "\n".join(line for line in mounts.splitlines() if " pstore " in line)
-    facts["clock"] = "set" if time.time() >= CLOCK_FLOOR else ""
+    facts["clock"] = _clock()
     facts["archive"] = _archive_state(config.archive)
+    facts["drive"] = _drive(config.archive)
     return facts
+
+
+def _clock() -> str:
+    """ "" while the clock is not set; else when this boot began by it, to five minutes, so that
+    answers with times in them are made anew once the clock is put right."""
+    now = time.time()
+    return str(int(now - time.monotonic()) // 300) if now >= CLOCK_FLOOR else ""
 
 
 def _archive_state(path: str) -> str:
@@ -61,6 +69,13 @@ def _archive_state(path: str) -> str:
     return ""
 
 
+def _drive(path: str) -> str:
+    """Which file system `path` is on, or would be: it changes when a drive comes or goes."""
+    while path and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return str(os.stat(path or "/").st_dev)
+
+
 def judge(config: Config, facts: dict[str, str], captured: int, unsaved: int,
           zones: int) -> list[Check]:
     """The checks of CONTRACT's `status`, each {"id", "state", "title", "found", "fix"}.
@@ -69,7 +84,7 @@ def judge(config: Config, facts: dict[str, str], captured: int, unsaved: int,
     zones: dump zones with a valid header in the region.
     """
     try:
-        where: device.Device | None = device.find(config)
+        where: device.Device | None = device.find(config.site)
         missing = None
     except LastlogError as error:
         where, missing = None, error
@@ -163,9 +178,16 @@ def _waiting(captured: int, unsaved: int) -> Check:
 
 
 def _archive(config: Config, facts: dict[str, str]) -> Check:
+    from .archive import Archive  # not for `gather`, which is on the hot path
+
     title = "Records can be saved"
-    if not facts["archive"]:
-        return _check("archive", "ok", title, f"{config.archive}, up to "
-                      f"{config.archive_limit >> 10} KiB")
-    return _check("archive", "fail", title, facts["archive"],
-                  f"Name a directory that can be written with option archive in {config.path}.")
+    obstacle = Archive(config.archive, config.archive_limit).obstacle()
+    if facts["archive"] or obstacle:
+        message, hint = (obstacle.message, obstacle.hint) if obstacle else (facts["archive"], "")
+        return _check("archive", "fail", title, message, hint or "Name a directory that can be "
+                      f"written with option archive in {config.path}.")
+    if config.archive_limit < ROOM:
+        return _check("archive", "warn", title, f"archive_limit is {config.archive_limit} bytes: "
+                      "a crash may not fit", f"Raise option archive_limit in {config.path}.")
+    return _check("archive", "ok", title, f"{config.archive}, up to "
+                  f"{config.archive_limit >> 10} KiB")

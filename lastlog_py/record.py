@@ -112,7 +112,7 @@ class Record(NamedTuple):
     kernel: Kernel | None = None        # kind kernel only
     coredump: dict[str, Any] | None = None  # kind coredump only
     raw: bytes | None = None            # the bytes as captured, where `text` cannot stand for
-                                        # them (could not be decompressed whole); not in the JSON
+                                        # them (no UTF-8, not decompressed whole); not in the JSON
 
 
 def readable(body: bytes) -> str:
@@ -137,8 +137,11 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
 
     stamp = "" if time is None else f"{time:.6f}"
     digest = hashlib.sha256(b"\0".join((kind.encode(), stamp.encode(), body, raw or b"")))
-    return Record(id=f"{kind[0]}-{digest.hexdigest()[:12]}", kind=kind, text=readable(body),
-                  source=source, time=time, time_trusted=clock_was_set(time), raw=raw)
+    text = readable(body)
+    if raw is None and text.encode() != body:
+        raw = body
+    return Record(id=f"{kind[0]}-{digest.hexdigest()[:12]}", kind=kind, text=text, source=source,
+                  time=time, time_trusted=clock_was_set(time), raw=raw)
 
 
 def to_dict(record: Record, text: bool = True) -> dict[str, Any]:

@@ -28,6 +28,9 @@ Answer = dict[str, Any]
 
 # A crash belongs to the last reboot if the boot began at most this many seconds after it.
 REBOOT_TAKES = 600
+CLOCK_SLACK = 5
+
+MOST_PROBLEMS = 50
 
 REASONS = {"panic": "a kernel panic", "oops": "a kernel oops", "oom": "running out of memory"}
 
@@ -36,7 +39,8 @@ class Survey(NamedTuple):
     """Everything there is, captured and saved, each record once."""
 
     records: list[Record]                   # newest first; saved-only ones have no text
-    places: dict[str, tuple[Place, ...]]    # of the captured ones, by id
+    places: dict[str, list[Place]]          # of the captured ones, by id
+    of_this_boot: set[str]                  # ids of oopses that this boot survived
     problems: list[Problem]
     zones: int                              # for crashes, with a valid header, in the region
 
@@ -48,12 +52,20 @@ class Survey(NamedTuple):
 def survey(config: Config) -> Survey:
     """Look everywhere."""
     saved, saved_problems = _archive(config).headers()
-    found, problems, zones = medium.collect(config)
+    found, problems, zones = medium.collect(config.site)
     explained = _explained(config, [each.record for each in found])
     records = _with_saved(explained, saved)
     notes = [Problem(config.path, text, "warning") for text in config.problems]
     return Survey(sorted(records, key=_newest_first(explained)), _places(found),
-                  notes + problems + saved_problems, zones)
+                  {each.record.id for each in found if each.of_this_boot},
+                  _first(notes + problems + saved_problems), zones)
+
+
+def _first(problems: list[Problem]) -> list[Problem]:
+    """As many problems as a person reads, and how many more there are."""
+    more = len(problems) - MOST_PROBLEMS
+    rest = [Problem("lastlog", f"and {more} more problems", "info")] if more > 0 else []
+    return problems[:MOST_PROBLEMS] + rest
 
 
 def _explained(config: Config, bare: list[Record]) -> list[Record]:
@@ -64,9 +76,13 @@ def _explained(config: Config, bare: list[Record]) -> list[Record]:
     """
     stamp = " ".join([__version__, *(record.id for record in bare)])
     known = cache.lookup(config, "explained", stamp)
-    if known is not None:
-        return [from_dict(fields)._replace(text=record.text, source=record.source, raw=record.raw)
-                for fields, record in zip(json.loads(known), bare, strict=True)]
+    try:
+        if known is not None:
+            return [from_dict(fields)._replace(text=record.text, source=record.source,
+                                               raw=record.raw)
+                    for fields, record in zip(json.loads(known), bare, strict=True)]
+    except (KeyError, TypeError, ValueError):
+        pass                            # not what was remembered: made anew
     explained = diagnosed(bare)
     memory = json.dumps([to_dict(record, text=False) for record in explained])
     cache.remember(config, "explained", stamp, memory.encode())
@@ -84,10 +100,10 @@ def _archive(config: Config) -> Archive:
     return Archive(config.archive, config.archive_limit)
 
 
-def _places(found: Iterable[Found]) -> dict[str, tuple[Place, ...]]:
-    places: dict[str, tuple[Place, ...]] = {}
+def _places(found: Iterable[Found]) -> dict[str, list[Place]]:
+    places: dict[str, list[Place]] = {}
     for each in found:
-        places[each.record.id] = places.get(each.record.id, ()) + each.places
+        places.setdefault(each.record.id, []).extend(each.places)
     return places
 
 
@@ -216,29 +232,30 @@ def _crash_before(config: Config, seen: Survey, booted: float | None) -> Record 
     It is in memory when this boot first looks; after that its id is remembered in tmpfs, which
     this boot's end wipes, because the record itself may be saved and cleared.
     """
-    boot = read_small(config.system("/proc/sys/kernel/random/boot_id")).strip()
+    boot = read_small(config.site.system("/proc/sys/kernel/random/boot_id")).strip()
     crashes = [record for record in seen.records if record.kernel and record.crash == record.id]
     known = cache.lookup(config, "reboot", boot)
-    for record in crashes:
-        if record.id.encode() == known or _explains(config, record, booted):
-            cache.remember(config, "reboot", boot, record.id.encode())
-            return record
-    return None
+    if known is not None:
+        return next((record for record in crashes if record.id.encode() == known), None)
+    found = next((record for record in crashes if _explains(config, seen, record, booted)), None)
+    if found is not None:
+        cache.remember(config, "reboot", boot, found.id.encode())
+    return found
 
 
-def _explains(config: Config, record: Record, booted: float | None) -> bool:
+def _explains(config: Config, seen: Survey, record: Record, booted: float | None) -> bool:
     """Whether the crash in `record` can have led to this boot.
 
-    A region file knows of no boot: the newest crash counts.  Else it must be in memory, and if
-    both clocks can be trusted, the boot must have followed it closely.
+    A region file knows of no boot: the newest crash counts.  Else it must be in memory and not
+    of this boot, and if both clocks can be trusted, the boot must have followed it closely.
     """
-    if config.region.file:
+    if config.site.file:
         return True
-    if record.state not in ("captured", "both"):
+    if record.id not in seen.places or record.id in seen.of_this_boot:
         return False
     if record.time is None or not record.time_trusted or booted is None:
         return True
-    return -REBOOT_TAKES <= record.time - booted <= 60
+    return -REBOOT_TAKES <= record.time - booted <= CLOCK_SLACK
 
 
 def _reboot_reason(record: Record) -> str:
@@ -251,8 +268,8 @@ def _reboot_reason(record: Record) -> str:
 def _boot_time(config: Config) -> float | None:
     """When this boot began, to the second; None if that is not known, or not about this region."""
     now = clock.time()
-    uptime = read_small(config.system("/proc/uptime")).split(".")[0]
-    if config.region.file or not uptime.isdigit() or not clock_was_set(now):
+    uptime = read_small(config.site.system("/proc/uptime")).split(".")[0]
+    if config.site.file or not uptime.isdigit() or not clock_was_set(now):
         return None
     return float(int(now) - int(uptime))
 
@@ -389,23 +406,20 @@ def _clear_memory(config: Config, seen: Survey, names: Sequence[str], force: boo
 
 
 def _shared_with(seen: Survey, record: Record, goes: Collection[str]) -> str | None:
-    """Why a zone that holds a record which stays cannot be erased for this one."""
-    mine = set(seen.places[record.id])
+    """Why a zone that also holds a record which stays cannot be erased for this one."""
     for name, places in seen.places.items():
-        if name not in goes and mine & set(places):
+        if name not in goes and medium.in_one_zone(seen.places[record.id], places):
             return f"it is in one zone with {name}, which is to stay"
     return None
 
 
-def _erase(config: Config, places: Iterable[Place], done: set[Place]) -> str | None:
+def _erase(config: Config, places: list[Place], done: set[Place]) -> str | None:
     """Erase the places that are not `done` yet; why not, if one cannot be."""
     try:
-        for place in places:
-            if place not in done:
-                medium.erase(config, place)
-            done.add(place)
+        medium.erase(config.site, places, done)
     except LastlogError as error:
         return f"{error.message} {error.hint}"
+    done.update(places)
     return None
 
 

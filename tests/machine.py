@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from lastlog_py.config import Config, load
+from lastlog_py.site import Site
 
 
 class Machine:
@@ -30,6 +31,9 @@ class Machine:
 
     def config(self) -> Config:
         return load(str(self.conf))
+
+    def site(self) -> Site:
+        return self.config().site
 
     def write(self, path: str, content: str | bytes) -> Path:
         """A file at `path` as seen from the router's root."""

@@ -50,7 +50,9 @@ def test_every_method_answers(ubus: Any) -> None:
     ("list", {"kind": 1}), ("list", {"limit": "3"}), ("list", {"limit": True}),
     ("list", {"limit": -1}), ("list", {"limit": 1.5}), ("save", {"id": {}}),
     ("clear", {"what": "everything"}), ("clear", {"what": 3}), ("clear", {"force": "yes"}),
-    ("clear", {"force": 2}), ("nonsense", {}), ("", {})])
+    ("clear", {"force": 2}), ("clear", {"ids": "k-0"}), ("clear", {"ids": [], "force": True}),
+    ("clear", {"ids": ["k-0", 7]}), ("clear", {"ids": ["../k"], "force": True}),
+    ("nonsense", {}), ("", {})])
 def test_wrong_arguments_are_refused(ubus: Any, method: str, arguments: dict[str, Any]) -> None:
     error = ubus(method, **arguments)["error"]
     assert error["code"] == "bad-argument" and error["message"] and error["hint"]
@@ -91,7 +93,23 @@ def test_no_input_raises(machine: Machine, method: str, stdin: bytes) -> None:
     assert isinstance(json.loads(rpcd.answer(method, stdin, str(machine.conf))), dict)
 
 
-@pytest.mark.parametrize("noise", [b"\x01", b"<", b'"', b"\\", b"\xff", "\U0001f600".encode()])
+def test_what_a_reader_takes_away(ubus: Any) -> None:
+    record = ubus("get", id=ubus("list")["records"][0]["id"])
+    assert record["header"].startswith(f"Title: {record['title']}\n")
+    assert f"Reported by: lastlog {ubus('status')['version']}\n\n" in record["header"]
+    assert record["report"].startswith(f"### {record['title']}\n")
+
+
+def test_clearing_by_force_takes_only_these(ubus: Any) -> None:
+    first, second, third = (each["id"] for each in ubus("list")["records"])
+    assert ubus("clear", ids=[first, third], force=True)["cleared"] == [first, third]
+    assert [each["id"] for each in ubus("list")["records"]] == [second]
+    assert ubus("clear", ids=[first, second], force=True)["error"]["code"] == "not-found"
+    assert [each["id"] for each in ubus("list")["records"]] == [second]
+
+
+@pytest.mark.parametrize("noise", [b"\x01", b"<", b'"', b"\\", b"\xff", b"`", b"\n", b"\t\n",
+                                   "\U0001f600".encode(), "\u202e".encode()])
 def test_the_largest_text_stays_below_the_limit(machine: Machine, noise: bytes) -> None:
     """Control characters take six bytes each in JSON, < five in HTML."""
     text = b"Panic#1 Part1\n<0>[    1.000000] Kernel panic - not syncing: x\n" + noise * 700_000
@@ -100,11 +118,13 @@ def test_the_largest_text_stays_below_the_limit(machine: Machine, noise: bytes) 
     (record,) = json.loads(rpcd.answer("list", b"{}", str(machine.conf)))["records"]
     for method in ("get", "page", "list"):
         reply = rpcd.answer(method, json.dumps({"id": record["id"]}).encode(), str(machine.conf))
-        assert len(reply) < LIMIT
+        assert len(reply) <= calls.MAX_ANSWER
         assert "error" not in json.loads(reply)
     got = json.loads(rpcd.answer("get", json.dumps({"id": record["id"]}).encode(),
                                  str(machine.conf)))
-    assert got["cut"] is True and len(got["text"].encode()) <= 256 << 10
+    assert got["cut"] is True and 32 << 10 < len(got["text"].encode()) <= 256 << 10
+    assert "only the newest part" in got["header"] and "Title: " in got["report"]
+    assert len(got["report"].encode()) < 64 << 10
 
 
 def test_a_long_list_leaves_out_the_oldest(machine: Machine) -> None:

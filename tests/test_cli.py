@@ -91,10 +91,13 @@ def test_a_partial_clear_says_what_it_kept_and_fails(lastlog: Any) -> None:
     ([], "required"), (["nonsense"], "invalid choice"), (["show"], "required"),
     (["list", "--limit", "x"], "invalid number"), (["list", "--kind", "x"], "invalid choice"),
     (["show", "../x"], "no record's id"), (["show", "k-" + "0" * 40], "no record's id"),
-    (["clear", "--memory", "--saved"], "not allowed"), (["decode"], "required")])
+    (["clear", "--memory", "--saved"], "not allowed"), (["decode"], "required"),
+    (["--conf", "x", "list"], "invalid choice"), (["clear", "--forc"], "Unrecognized")])
 def test_wrong_usage_is_2(lastlog: Any, words: list[str], word: str) -> None:
     done = lastlog(*words)
     assert done.status == 2 and word in done.err and done.out == ""
+    failed = lastlog(*words, "--json")
+    assert failed.status == 2 and failed.json["error"]["code"] == "bad-argument"
 
 
 @pytest.mark.parametrize("words", [["show", "k-0"], ["clear"], ["decode", "/nonexistent"]])
@@ -120,6 +123,33 @@ def test_decode_with_and_without_geometry(lastlog: Any, tmp_path: Path) -> None:
         assert record["text"].encode() == zones.log(30) and record["state"] == "file"
     said = lastlog("decode", file, "--record-size", "512")
     assert said.status == 0 and "the zones are not where the command line says" in said.out
+
+
+def test_decode_fails_if_one_of_the_files_cannot_be_read(lastlog: Any, tmp_path: Path) -> None:
+    file = tmp_path / "ramoops-dump"
+    file.write_bytes(zones.zone(4096, zones.dump(zones.log(30))))
+    done = lastlog("decode", file, tmp_path / "missing")
+    assert done.status == 1 and "No such file" in done.out and "line 29 of the log" in done.out
+    sizes = lastlog("decode", file, "--console-size", "4096")
+    assert sizes.status == 1 and "--record-size is missing" in sizes.err
+
+
+def test_json_for_a_terminal_is_ascii(lastlog: Any, tmp_path: Path) -> None:
+    file = tmp_path / "dmesg-ramoops-0"
+    file.write_bytes("Panic#1 Part1\n<0>[    1.0] \u009b31m\u202e\n".encode())
+    assert lastlog("decode", file, "--json").out.isascii()
+
+
+def test_no_records_of_a_kind_is_not_no_records(lastlog: Any) -> None:
+    assert lastlog("list", "--kind", "coredump").out == "No records of that kind.\n"
+
+
+def test_output_that_cannot_be_written(machine: Machine) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "lastlog_py", "--config", str(machine.conf),
+                               "list"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and b"No space left" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_nothing_from_a_crash_reaches_the_terminal_raw(lastlog: Any, tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def test_sections_and_defaults(tmp_path: Path) -> None:
                     " option ecc 16\nconfig coredump 'coredump'\n list ignore '/usr/bin/x'\n")
     config = load(str(file))
     assert (config.archive, config.archive_limit) == ("/mnt/usb", 262144)
-    assert (config.region.size, config.region.journal_size, config.region.ecc) == \
+    assert (config.site.size, config.site.journal_size, config.site.ecc) == \
         (1 << 20, 131072, 16)
-    assert config.region.record_size is None and config.problems == []
-    assert config.system("/proc/mtd") == "/proc/mtd"
+    assert config.site.record_size is None and config.problems == []
+    assert config.site.system("/proc/mtd") == "/proc/mtd"
 
 
 @pytest.mark.parametrize(("line", "word"), [
@@ -45,6 +45,7 @@ def test_sections_and_defaults(tmp_path: Path) -> None:
     ("option archive_limit '-5'", "not a number"),
     ("option archive 'open", "quote"),
     ("nonsense", "not understood"),
+    ("option archive '/a\0b'", "control characters"),
 ])
 def test_a_typo_is_reported_and_the_default_used(tmp_path: Path, line: str, word: str) -> None:
     file = tmp_path / "lastlog"
@@ -57,7 +58,7 @@ def test_a_second_region_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "lastlog"
     file.write_text("config region 'a'\n option mtd one\nconfig region 'b'\n option mtd two\n")
     config = load(str(file))
-    assert config.region.mtd == "one" and "first region" in config.problems[0]
+    assert config.site.mtd == "one" and "first region" in config.problems[0]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

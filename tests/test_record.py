@@ -62,6 +62,11 @@ def test_time_and_kind_are_content_but_the_place_is_not() -> None:
     assert one.id != captured("console", b"x", Source("ramoops", 0), time=1.5).id
 
 
+def test_bytes_that_text_cannot_stand_for_are_kept() -> None:
+    assert captured("pmsg", b"l\x07\x00\xff", Source("ramoops")).raw == b"l\x07\x00\xff"
+    assert captured("pmsg", "Gr\u00fc\u00dfe\n".encode(), Source("ramoops")).raw is None
+
+
 def test_a_clock_nobody_set_is_not_trusted() -> None:
     assert not captured("kernel", b"x", Source("ramoops"), time=44.0).time_trusted
     assert captured("kernel", b"x", Source("ramoops"), time=1.8e9).time_trusted

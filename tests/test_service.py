@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -179,6 +178,43 @@ def test_nothing_is_evicted_while_memory_is_cleared(machine: Machine,
     assert {record["state"] for record in listed(machine)} == {"both"}
 
 
+def test_a_stale_file_stays_while_a_newer_oops_in_its_zone_is_not_saved(machine: Machine) -> None:
+    """Removing the file would have the kernel empty the zone that the oops is in by now."""
+    old, new = zones.log(9), zones.log(7, "Oops#1 Part1")
+    device = machine.mtd(zones.zone(4096, zones.dump(new, "1800000900.000001")))
+    machine.ramoops(4096, 4096)
+    file = machine.pstore("dmesg-ramoops-0", old, "1800000000.000001")
+    stale = next(record["id"] for record in listed(machine)
+                 if record["kernel"]["reason"] == "panic")
+    service.save(machine.config(), [stale])
+    (kept,) = [each for each in service.clear(machine.config())["kept"] if each["id"] == stale]
+    assert "in one zone" in kept["why"] and file.exists()
+    service.save(machine.config())
+    assert len(service.clear(machine.config())["cleared"]) == 2
+    assert device.read_bytes() == zones.zone(4096) and not file.exists()
+
+
+def test_bytes_that_are_no_text_are_saved_before_they_are_erased(machine: Machine) -> None:
+    frames = b"l\x1e\x00\xe8\x03\x01\x00 \xff\xfe tag\0message\0" * 9
+    with_region(machine, zones.zone(4096, frames))
+    machine.configure(record_size=1024, pmsg_size=2048)
+    with_region(machine, zones.zone(1024) + zones.zone(1024) + zones.zone(2048, frames))
+    service.save(machine.config())
+    service.clear(machine.config())
+    (file,) = machine.archive.glob("p-*.gz")
+    assert Archive(str(machine.archive), 1).load(file.name[:-3]).record.raw == frames
+
+
+def test_a_cached_diagnosis_that_is_broken_is_made_anew(machine: Machine) -> None:
+    crashed(machine)
+    before = listed(machine)
+    (memory,) = (machine.root / "var/run/lastlog").glob("explained-*")
+    stamp = memory.read_bytes().partition(b"\n")[0]
+    for broken in (b"[]", b"{", b'[{"id": 1}, {}, {}]', b"null"):
+        memory.write_bytes(stamp + b"\n" + broken)
+        assert listed(machine) == before
+
+
 def test_records_that_share_a_zone_go_together_or_stay(machine: Machine) -> None:
     body = zones.dump(zones.log(3, "Oops#1 Part1"), "1800000000.1") + \
         zones.dump(zones.log(5, "Panic#2 Part1"), "1800000900.2")
@@ -230,6 +266,18 @@ def test_status_of_a_router_with_everything(machine: Machine) -> None:
     assert (reply["captured"], reply["saved"]) == (0, 0)
 
 
+@pytest.mark.parametrize(("archive", "limit", "state"), [
+    ("/mnt/nodrive/saved", 262144, "fail"), ("/proc/nothing/there", 262144, "fail"),
+    ("{here}", 4096, "warn"), ("{here}", 262144, "ok")])
+def test_whether_records_can_be_saved(machine: Machine, archive: str, limit: int,
+                                      state: str) -> None:
+    config = machine.config()
+    config.archive = archive.replace("{here}", str(machine.archive))
+    config.archive_limit = limit
+    checks = {check["id"]: check for check in service.status(config)["checks"]}
+    assert checks["archive"]["state"] == state and bool(checks["archive"]["fix"]) == (state != "ok")
+
+
 def test_status_of_a_router_with_nothing(machine: Machine) -> None:
     reply = service.status(machine.config())
     checks = {check["id"]: check for check in reply["checks"]}
@@ -254,6 +302,29 @@ def test_a_crash_long_before_the_boot_is_not_its_reason(machine: Machine, ago: i
     machine.mtd(zones.zone(65536, zones.dump(zones.log(9), f"{int(time.time()) - ago}.000001")))
     machine.ramoops(65536, 65536)
     assert service.status(machine.config())["last_reboot"]["reason"] == reason
+
+
+def test_an_oops_of_this_boot_is_not_the_reason_of_the_last_reboot(machine: Machine) -> None:
+    """Neither by its time, nor, without a clock, when the kernel's files are there to compare."""
+    machine.mtd(zones.zone(65536, zones.dump(zones.log(9, "Oops#1 Part1"),
+                                             f"{int(time.time()) - 60}.000001")))
+    machine.ramoops(65536, 65536)
+    assert service.status(machine.config())["last_reboot"]["reason"] == "unknown"
+    machine.mtd(zones.zone(65536, zones.dump(zones.log(9, "Oops#1 Part1"), "60.000001")))
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    assert service.status(machine.config())["last_reboot"]["reason"] == "unknown"
+
+
+def test_a_later_oops_does_not_change_the_reason(machine: Machine) -> None:
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    machine.ramoops(131072, 65536)
+    panic = zones.log(9)
+    machine.pstore("dmesg-ramoops-0", panic, "77.000001")
+    machine.mtd(zones.zone(65536, zones.dump(panic, "77.000001")) + zones.zone(65536))
+    assert service.status(machine.config())["last_reboot"]["reason"] == "panic"
+    oops = zones.dump(zones.log(30, "Oops#1 Part1"), "99.000001")
+    machine.mtd(zones.zone(65536, zones.dump(panic, "77.000001")) + zones.zone(65536, oops))
+    assert service.status(machine.config())["last_reboot"]["reason"] == "panic"
 
 
 def test_the_reason_outlives_the_clearing_but_not_the_next_boot(machine: Machine) -> None:
@@ -337,7 +408,8 @@ def test_decode_of_everything_that_can_be_sent(machine: Machine, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("content", "word"), [
-    (b"", "empty"), (os.urandom(5000), "nothing that lastlog can read"), (b"\x1f\x8bjunk", "")])
+    (b"", "empty"), (b"\x93noise" * 500, "nothing that lastlog can read"), (b"\x1f\x8bjunk", "")],
+    ids=["empty", "noise", "broken gzip"])
 def test_decode_says_what_it_cannot_read(tmp_path: Path, content: bytes, word: str) -> None:
     file = tmp_path / "thing"
     file.write_bytes(content)

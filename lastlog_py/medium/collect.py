@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Collection as Group
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..config import Config
-from ..errors import LastlogError
+from ..errors import LastlogError, code_of
 from ..record import Problem, Record
+from ..site import Site
 from . import device, geometry, pstorefs, ramoops
 
-__all__ = ["Collection", "Found", "Place", "collect", "erase"]
+__all__ = ["Collection", "Found", "Place", "collect", "erase", "in_one_zone"]
 
 PSTORE = "/sys/fs/pstore"
+TAINT_DIE = 128                 # include/linux/panic.h: there was an oops in this boot
 
 
 class Place(NamedTuple):
@@ -29,7 +31,8 @@ class Place(NamedTuple):
     offset: int                 # bytes into the region, of the zone; 0 for a file
     size: int                   # bytes: the zone's header and used data, or the file
     checksum: int               # CRC-32 of these bytes when they were read
-    zone_size: int = 0          # bytes of the whole zone
+    zone: tuple[str, int] | None  # kind and number of the zone: removing a pstore file empties
+                                # the zone of its number, whatever is in it by then
 
 
 class Found(NamedTuple):
@@ -37,6 +40,7 @@ class Found(NamedTuple):
 
     record: Record
     places: tuple[Place, ...]
+    of_this_boot: bool = False  # an oops that this boot survived: the kernel has no file for it
 
 
 class Collection(NamedTuple):
@@ -47,11 +51,12 @@ class Collection(NamedTuple):
     zones: int                  # dump zones with a valid header in the region
 
 
-def collect(config: Config) -> Collection:
+def collect(site: Site) -> Collection:
     """All captured records of this machine, without explanation.  Never raises."""
-    files, file_problems = _from_pstore(config.system(PSTORE))
-    dumps, region_problems, zones = _from_region(config)
-    return Collection(_merge([*files, *dumps]), file_problems + region_problems, zones)
+    files, file_problems = _from_pstore(site.system(PSTORE))
+    zones, region_problems, count = _from_region(site)
+    return Collection(_merged(files, zones, _is_mounted(site)), file_problems + region_problems,
+                      count)
 
 
 def _from_pstore(folder: str) -> tuple[list[Found], list[Problem]]:
@@ -72,142 +77,215 @@ def _from_pstore(folder: str) -> tuple[list[Found], list[Problem]]:
         record, problem = pstorefs.record_of(name, data, time)
         problems += [problem] if problem else []
         if record:
-            place = Place("pstore", path, 0, len(data), zlib.crc32(data))
+            place = Place("pstore", path, 0, len(data), zlib.crc32(data), _zone_of(name))
             found.append(Found(record, (place,)))
     return found, problems
 
 
-def _from_region(config: Config) -> tuple[list[Found], list[Problem], int]:
+def _zone_of(name: str) -> tuple[str, int] | None:
+    file = pstorefs.parse_name(name)
+    if file is None or file.backend != "ramoops" or file.number is None:
+        return None
+    return file.kind, file.number
+
+
+def _is_mounted(site: Site) -> bool:
+    return " pstore " in device.read_small(site.system("/proc/mounts"))
+
+
+def _from_region(site: Site) -> tuple[list[Found], list[Problem], int]:
     try:
-        where = device.find(config)
+        where = device.find(site)
         region = where.read()
     except LastlogError as error:
-        return [], [_no_region(config, error)], 0
-    contents = ramoops.records(region, geometry.candidates(config), where.live)
+        return [], [_no_region(site, error)], 0
+    contents = ramoops.records(region, geometry.candidates(site), where.live)
     problems = list(contents.problems)
     short = where.size - len(region)
     if short > 0:
         problems.append(Problem(where.path, f"it ended {short} bytes early", "error"))
-    return [Found(record, (_zone_place(where, region, record),)) for record in contents.records], \
-        problems, contents.zones
+    found = [Found(record, (_zone_place(where, region, record),), where.live)
+             for record in contents.records]
+    return found, problems, contents.zones
 
 
-def _no_region(config: Config, error: LastlogError) -> Problem:
+def _no_region(site: Site, error: LastlogError) -> Problem:
     """Without a phram device there may still be ramoops, read through the kernel alone."""
-    harmless = error.code == "no-region" and device.ramoops_runs(config)
+    harmless = error.code == "no-region" and device.ramoops_runs(site)
     return Problem("region", f"{error.message} {error.hint}", "info" if harmless else "error")
 
 
 def _zone_place(where: device.Device, region: bytes, record: Record) -> Place:
-    offset = record.source.offset or 0
-    used = region[offset:offset + ramoops.HEADER_SIZE + record.source.size]
-    return Place("ramoops", where.path, offset, len(used), zlib.crc32(used),
-                 record.source.zone_size or 0)
+    source = record.source
+    offset = source.offset or 0
+    used = region[offset:offset + ramoops.HEADER_SIZE + source.size]
+    zone = (record.kind, source.zone) if where.live and source.zone is not None else None
+    return Place("ramoops", where.path, offset, len(used), zlib.crc32(used), zone)
 
 
-def _merge(found: Iterable[Found]) -> list[Found]:
-    """Each record once.  Two readings of one dump, of which one is damaged, are one record too:
-    the whole one counts."""
-    merged: dict[tuple[str, ...], Found] = {}
-    for each in found:
-        key = _identity(each.record)
-        known = merged.get(key)
-        if known is None:
-            merged[key] = each
-            continue
-        better, other = sorted((known, each), key=_damage)
-        # The kernel's file first: it erases the zone's header itself.
-        places = sorted(better.places + other.places, key=lambda place: place.medium)
-        merged[key] = Found(better.record, tuple(places))
-    return list(merged.values())
+# --- the same record on two media
 
 
-def _identity(record: Record) -> tuple[str, ...]:
-    """What two readings of the same thing have in common."""
-    title = record.text.partition("\n")[0]
-    if record.kind == "kernel" and record.time is not None and "#" in title:
-        return record.kind, f"{record.time:.6f}", title
-    return (record.id,)
+def _merged(files: list[Found], zones: list[Found], mounted: bool) -> list[Found]:
+    """Each record once: a zone and the kernel's file of it are one.
+
+    What is only in a zone of a running ramoops, while the kernel's files can be seen, was written
+    in this boot.
+    """
+    left = list(zones)
+    merged = []
+    for file in files:
+        zone = next((each for each in left if _is_same(file, each)), None)
+        if zone is not None:
+            left.remove(zone)
+        merged.append(_both(file, zone) if zone else file)
+    return merged + [each._replace(of_this_boot=each.of_this_boot and mounted) for each in left]
 
 
-def _damage(found: Found) -> tuple[bool, int]:
-    """Sort key: the most complete reading first."""
-    source = found.record.source
-    return source.torn or source.truncated or bool(source.ecc_failed), -len(found.record.text)
+def _is_same(file: Found, zone: Found) -> bool:
+    """Whether a file and a zone hold one record: the same text, or two readings of the same dump.
+
+    With the same text the times may differ: kernels before 5.4 or so give their files a wrong
+    fraction, and without a clock the time of the mount.  A damaged reading has another text: then
+    zone, title and second have to be the same (a deflate stream can be damaged unnoticed; then
+    the time has to be the same to the microsecond).
+    """
+    one, two = file.record, zone.record
+    if one.kind != two.kind or one.text == two.text:
+        return one.kind == two.kind and one.raw == two.raw
+    if one.source.zone != two.source.zone or one.time is None or two.time is None:
+        return False
+    return _title(one) == _title(two) and int(one.time) == int(two.time) and \
+        (one.time == two.time or _is_damaged(one) or _is_damaged(two))
+
+
+def _title(record: Record) -> str:
+    return record.text.partition("\n")[0]
+
+
+def _is_damaged(record: Record) -> bool:
+    source = record.source
+    return source.torn or source.truncated or bool(source.ecc_failed)
+
+
+def _both(file: Found, zone: Found) -> Found:
+    """One record with two places, the kernel's file first: removing it erases the zone's header.
+
+    The zone's reading counts, for its time is exact, unless it alone is damaged.
+    """
+    places = file.places + zone.places
+    if file.record.text != zone.record.text and not _is_damaged(file.record):
+        return Found(file.record, places)
+    ecc = file.record.source
+    source = zone.record.source._replace(ecc_corrected=ecc.ecc_corrected,
+                                         ecc_failed=ecc.ecc_failed)
+    return Found(zone.record._replace(source=source), places)
 
 
 # --- erasing
 
 
-def erase(config: Config, place: Place) -> None:
-    """Make `place` free for the next crash.
+def in_one_zone(one: Iterable[Place], other: Iterable[Place]) -> bool:
+    """Whether erasing these places erases those."""
+    theirs = {(place.path, place.offset) for place in other}
+    zones = {place.zone for place in other if place.zone}
+    return any((place.path, place.offset) in theirs or place.zone in zones for place in one)
 
-    Raises LastlogError if it cannot be erased, or holds something else by now.
+
+def erase(site: Site, places: Iterable[Place], others: Group[Place] = ()) -> None:
+    """Make `places`, which hold one record, free for the next crash.
+
+    others: places whose records are erased along with it, or were erased before; a zone that is
+    shared with them may have been emptied by now.
+    Raises LastlogError if something cannot be erased, or holds something else by now.
     """
+    wanted = [place for place in places if place not in others]
+    for place in wanted:
+        if not _is_gone(site, place):
+            _check_unchanged(site, place)
+    for place in wanted:
+        if place.medium == "pstore":
+            _unlink(place)
+        else:
+            _erase_zone(site, place)
+
+
+def _is_gone(site: Site, place: Place) -> bool:
+    """Whether somebody else has erased it: the file is not there, or the zone is empty."""
     if place.medium == "pstore":
-        _unlink(place)
-    else:
-        _erase_zone(config, place)
+        return not os.path.lexists(place.path)
+    header = device.find(site).read(place.offset, ramoops.HEADER_SIZE)
+    return header == ERASED or header[4:] == bytes(8)
+
+
+def _check_unchanged(site: Site, place: Place) -> None:
+    """Raises LastlogError if there is something newer at `place`, or may be."""
+    try:
+        now = pstorefs.read(place.path)[0] if place.medium == "pstore" else \
+            device.find(site).read(place.offset, place.size)
+    except OSError as error:
+        raise LastlogError("io", f"{place.path} cannot be read: {error.strerror}.",
+                           "Look at the list again.") from None
+    if zlib.crc32(now) != place.checksum:
+        raise LastlogError("busy", f"{place.path} has changed since it was read: a newer record "
+                           "may be there.", "Look at the list again, and save before clearing.")
+    if place.medium == "pstore" and place.zone and _is_blind(site):
+        raise LastlogError("busy", "There was an oops in this boot, which may stand in the same "
+                           f"zone as {os.path.basename(place.path)} and is not shown yet.",
+                           "Mount /sys/fs/pstore anew (umount, then mount -t pstore pstore "
+                           "/sys/fs/pstore), and look at the list again.")
+
+
+def _is_blind(site: Site) -> bool:
+    """Whether there may be a newer dump that cannot be seen, for want of a look at the region."""
+    tainted = device.read_small(site.system("/proc/sys/kernel/tainted")).strip()
+    if not tainted.isdigit() or not int(tainted) & TAINT_DIE:
+        return False
+    try:
+        return not device.find(site).live
+    except LastlogError:
+        return True
 
 
 def _unlink(place: Place) -> None:
     """Have the kernel erase a record: it zaps the zone's header, ECC included."""
     try:
-        data, _ = pstorefs.read(place.path)
-        if zlib.crc32(data) != place.checksum:
-            raise _changed(place)
         os.unlink(place.path)
     except FileNotFoundError:
         return
     except OSError as error:
-        code = "read-only" if error.errno in (1, 13, 30) else "io"  # EPERM, EACCES, EROFS
-        raise LastlogError(code, f"{place.path} cannot be removed: {error.strerror}.",
+        raise LastlogError(code_of(error), f"{place.path} cannot be removed: {error.strerror}.",
                            "Run lastlog as root, with /sys/fs/pstore mounted read-write.") from None
 
 
-def _erase_zone(config: Config, place: Place) -> None:
-    where = device.find(config)
-    now = where.read(place.offset, place.size)
-    header, blank = now[:ramoops.HEADER_SIZE], bytes(place.size)
-    if now == blank:
-        return                          # somebody else has cleared it
-    if where.live and header[4:] == blank[:8]:
-        # The kernel zapped the header when its file was removed; the text is still there.
-        where.write(place.offset + len(header), blank[len(header):])
-    elif zlib.crc32(now) != place.checksum:
-        raise _changed(place)
-    elif where.live:
-        _zap(config, where, place)
-    else:
-        _wipe(where, place)
+# What a zone that no driver uses gets for a header: no bit pattern that the kernel takes for a
+# signature, and, because all 12 bytes differ, none that the header's ECC (at most 11 bytes of it,
+# for any parity up to 22) could "correct" back to the old one.
+ERASED = b"\xff" * ramoops.HEADER_SIZE
 
 
-def _wipe(where: device.Device, place: Place) -> None:
-    """Blank a zone that no driver is using: its header and data, and the ECC of the header.
-
-    That ECC is the last thing in a zone, at most 32 bytes: left there, it would let the kernel
-    "correct" a blank header back to the old one.  All zeros are a valid codeword.
-    """
-    end = max(place.size, min(place.zone_size, where.size - place.offset))
-    parity = max(place.size, end - 32)
-    where.write(place.offset, bytes(place.size))
-    where.write(place.offset + parity, bytes(end - parity))
-
-
-def _zap(config: Config, where: device.Device, place: Place) -> None:
-    """Empty a zone of a running ramoops, as persistent_ram_zap does: the signature stays.
-
-    Without the signature the next crash would be written, and then thrown away at the next boot
-    (persistent_ram_post_init).  Only oopses of the running boot are erased in this way: for all
-    others the kernel has a file.
-    """
-    if any(each.ecc for each in geometry.candidates(config)):
-        raise LastlogError("busy", "It is a record of the running boot, and error correction is "
-                           "on, so only the kernel can erase it.",
-                           "Mount /sys/fs/pstore anew (umount, then mount -t pstore), and clear.")
+def _erase_zone(site: Site, place: Place) -> None:
+    """Wipe a zone's header and text in one write, so that there is no half of it."""
+    where = device.find(site)
+    header = where.read(place.offset, ramoops.HEADER_SIZE)
+    if not where.live:
+        where.write(place.offset, ERASED + bytes(place.size - len(header)))
+        return
+    if header[4:] != bytes(8):
+        _check_erasable(site)
+    # As persistent_ram_zap does it: the signature stays.  Without it the next crash would be
+    # written, and then thrown away at the next boot (persistent_ram_post_init).
     where.write(place.offset + 4, bytes(place.size - 4))
 
 
-def _changed(place: Place) -> LastlogError:
-    return LastlogError("busy", f"{place.path} has changed since it was read: a newer record may "
-                        "be there.", "Look at the list again, and save before clearing.")
+def _check_erasable(site: Site) -> None:
+    """Raises LastlogError if the header of a running ramoops' zone is not ours to write.
+
+    Only oopses of the running boot come here: for all others the kernel has a file, and when that
+    is removed it empties the zone itself.
+    """
+    if any(each.ecc for each in geometry.candidates(site)):
+        raise LastlogError("busy", "It is a record of the running boot, and error correction is "
+                           "on, so only the kernel can erase it.",
+                           "Mount /sys/fs/pstore anew (umount, then mount -t pstore pstore "
+                           "/sys/fs/pstore), and clear again.")

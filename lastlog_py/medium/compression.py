@@ -24,38 +24,39 @@ class Unpacked(NamedTuple):
     text: bytes                 # everything up to the damage; b"" if nothing could be read
     algorithm: str | None       # "deflate", "zstd", ...; None: not recognised
     complete: bool              # the stream ended as it should
+    used: int                   # bytes of the body that the stream takes; all, if it has no end
 
 
 def unpack(body: bytes, limit: int) -> Unpacked:
     """`body` unpacked, to at most `limit` bytes of text."""
     for name, reader in _READERS:
-        text, complete = reader(body, limit)
+        text, used = reader(body, limit)
         if TITLE.match(text):
-            return Unpacked(text, name, complete)
-    return Unpacked(b"", _name(body), False)
+            return Unpacked(text, name, used is not None, len(body) if used is None else used)
+    return Unpacked(b"", _name(body), False, len(body))
 
 
-def _zlib_wrapped(body: bytes, limit: int) -> tuple[bytes, bool]:
+def _zlib_wrapped(body: bytes, limit: int) -> tuple[bytes, int | None]:
     if len(body) < 2 or body[0] & 15 != 8 or int.from_bytes(body[:2], "big") % 31:
-        return b"", False
+        return b"", None
     return _inflate(body, 15, limit)
 
 
-def _raw_deflate(body: bytes, limit: int) -> tuple[bytes, bool]:
+def _raw_deflate(body: bytes, limit: int) -> tuple[bytes, int | None]:
     return _inflate(body, -15, limit)
 
 
 _READERS = (("deflate", _zlib_wrapped), ("deflate", _raw_deflate))
 
 
-def _inflate(body: bytes, window: int, limit: int) -> tuple[bytes, bool]:
-    """zlib's output up to an error, and whether the stream ended by itself."""
+def _inflate(body: bytes, window: int, limit: int) -> tuple[bytes, int | None]:
+    """zlib's output up to an error, and the stream's length if it came to its end."""
     stream = zlib.decompressobj(window)
     try:
         text = stream.decompress(body, limit)
     except zlib.error:
-        return _inflate_damaged(body, window, limit), False
-    return text, stream.eof
+        return _inflate_damaged(body, window, limit), None
+    return text, len(body) - len(stream.unused_data) if stream.eof else None
 
 
 def _inflate_damaged(body: bytes, window: int, limit: int) -> bytes:

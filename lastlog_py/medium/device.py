@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from ..config import Config
-from ..errors import LastlogError
+from ..errors import LastlogError, code_of
+from ..site import Site
 
 __all__ = ["Device", "find", "ramoops_runs", "read_small"]
 
@@ -66,8 +66,7 @@ class Device:
             finally:
                 os.close(fd)
         except OSError as error:
-            code = "read-only" if error.errno in (1, 13, 30) else "io"  # EPERM, EACCES, EROFS
-            raise LastlogError(code, f"{self.path} cannot be written: {error.strerror}.",
+            raise LastlogError(code_of(error), f"{self.path} cannot be written: {error.strerror}.",
                                "Run lastlog as root; what is read-only cannot be cleared."
                                ) from None
         if self.read(offset, len(data)) != data:
@@ -75,43 +74,43 @@ class Device:
                                "The memory may be claimed by another driver; see dmesg.")
 
 
-def find(config: Config) -> Device:
+def find(site: Site) -> Device:
     """The configured region.  Raises LastlogError "no-region" if there is none to be had."""
-    device = _file(config) if config.region.file else _mtd(config)
-    device.size = max(0, device.size - config.region.journal_size)
+    device = _file(site) if site.file else _mtd(site)
+    device.size = max(0, device.size - site.journal_size)
     device.settled = device.size
     if device.what == "mtd":
-        _mark_live(config, device)
+        _mark_live(site, device)
     return device
 
 
-def _file(config: Config) -> Device:
-    path = config.region.file or ""
+def _file(site: Site) -> Device:
+    path = site.file or ""
     try:
         size = os.stat(path).st_size
     except OSError as error:
         raise LastlogError("no-region", f"The region file {path} cannot be used: "
-                           f"{error.strerror}.", "Correct option file in the region section of "
-                           f"{config.path}.") from None
+                           f"{error.strerror}.", "Correct option file in the region section of the "
+                           "configuration.") from None
     if not os.path.isfile(path):
         raise LastlogError("no-region", f"The region {path} is not a file.",
-                           f"Correct option file in the region section of {config.path}.")
+                           "Correct option file in the region section of the configuration.")
     if size > MAX_REGION:
         raise LastlogError("no-region", f"{path} has {size} bytes, more than any region "
                            f"({MAX_REGION >> 20} MiB).", "Name the region alone, not a whole disk.")
     return Device(path, size, "file")
 
 
-def _mtd(config: Config) -> Device:
-    name = config.region.mtd
-    table = read_small(config.system("/proc/mtd"))
+def _mtd(site: Site) -> Device:
+    name = site.mtd
+    table = read_small(site.system("/proc/mtd"))
     for line in table.splitlines():
         entry = _mtd_entry(line)
         if entry is not None and entry[2] == name:
-            return Device(config.system(f"/dev/mtd{entry[0]}"), entry[1], "mtd")
+            return Device(site.system(f"/dev/mtd{entry[0]}"), entry[1], "mtd")
     raise LastlogError("no-region", f'There is no MTD device named "{name}" in /proc/mtd.',
                        "Reserve memory for it and load phram, or set option mtd or option file "
-                       f"in the region section of {config.path}.")
+                       "in the region section of the configuration.")
 
 
 def _mtd_entry(line: str) -> tuple[int, int, str] | None:
@@ -127,27 +126,32 @@ def _mtd_entry(line: str) -> tuple[int, int, str] | None:
         return None
 
 
-def ramoops_runs(config: Config) -> bool:
+def ramoops_runs(site: Site) -> bool:
     """Whether ramoops has a region, from its module parameters.
 
     fs/pstore/ram.c: ramoops_probe writes the values in use back to them, also for a device tree.
     """
-    return _ramoops(config, "mem_address") > 0
+    return _ramoops(site, "mem_address") > 0
 
 
-def _ramoops(config: Config, parameter: str) -> int:
-    text = read_small(config.system("/sys/module/ramoops/parameters/" + parameter)).strip()
+def _ramoops(site: Site, parameter: str) -> int:
+    text = read_small(site.system("/sys/module/ramoops/parameters/" + parameter)).strip()
     return int(text) if text.isdigit() else 0
 
 
-def _mark_live(config: Config, device: Device) -> None:
+def _mark_live(site: Site, device: Device) -> None:
     """Note whether ramoops runs on this very memory."""
-    address, ours = _ramoops(config, "mem_address"), config.region.address
-    if not address or (ours is not None and not ours <= address < ours + device.size):
+    address, size = _ramoops(site, "mem_address"), _ramoops(site, "mem_size")
+    ours = site.address
+    if not address or (ours is not None and not _overlap(ours, device.size, address, size)):
         return
     device.live = True
-    behind = sum(_ramoops(config, size) for size in ("console_size", "ftrace_size", "pmsg_size"))
-    device.settled = max(0, min(_ramoops(config, "mem_size"), device.size) - behind)
+    behind = sum(_ramoops(site, zone) for zone in ("console_size", "ftrace_size", "pmsg_size"))
+    device.settled = max(0, min(size, device.size) - behind)
+
+
+def _overlap(start: int, size: int, other: int, other_size: int) -> bool:
+    return start < other + max(other_size, 1) and other < start + size
 
 
 def read_small(path: str) -> str:

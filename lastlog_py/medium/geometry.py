@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from ..config import Config
+from ..site import Site
 from .device import read_small
 
 __all__ = ["Geometry", "candidates"]
@@ -27,9 +27,9 @@ class Geometry(NamedTuple):
     origin: str = "given"           # who says so, for messages
 
 
-def candidates(config: Config) -> list[Geometry]:
+def candidates(site: Site) -> list[Geometry]:
     """What is said about this machine's region, most trustworthy first; may be empty."""
-    said = (_configured(config), _parameters(config), _device_tree(config))
+    said = (_configured(site), _parameters(site), _device_tree(site))
     return [geometry for geometry in said if geometry and geometry.record_size > 0]
 
 
@@ -38,38 +38,36 @@ def parity_bytes(ecc: int) -> int:
     return 16 if ecc == 1 else ecc
 
 
-def _configured(config: Config) -> Geometry | None:
-    region = config.region
-    if region.record_size is None:
+def _configured(site: Site) -> Geometry | None:
+    if site.record_size is None:
         return None
-    return Geometry(region.record_size, region.console_size or 0, region.ftrace_size or 0,
-                    region.pmsg_size or 0, parity_bytes(region.ecc or 0),
-                    origin="the configuration")
+    return Geometry(site.record_size, site.console_size or 0, site.ftrace_size or 0,
+                    site.pmsg_size or 0, parity_bytes(site.ecc or 0), origin="the configuration")
 
 
-def _parameters(config: Config) -> Geometry | None:
+def _parameters(site: Site) -> Geometry | None:
     """/sys/module/ramoops/parameters: decimal; the values in use once the driver has a region."""
-    folder = config.system("/sys/module/ramoops/parameters")
-    if config.region.file or not os.path.isdir(folder):
+    folder = site.system("/sys/module/ramoops/parameters")
+    if site.file or not os.path.isdir(folder):
         return None
     values = [read_small(f"{folder}/{name}").strip() for name in (*_SIZES, "mem_size")]
     record, console, ftrace, pmsg, ecc, mem = (int(v) if v.isdigit() else 0 for v in values)
     if not ecc:
-        tree = _device_tree(config)     # for a device tree's region the driver leaves ecc at 0
+        tree = _device_tree(site)     # for a device tree's region the driver leaves ecc at 0
         ecc = tree.ecc if tree else 0
     return Geometry(record, console, ftrace, pmsg, parity_bytes(ecc), mem or None,
                     "the ramoops driver")
 
 
-def _device_tree(config: Config) -> Geometry | None:
+def _device_tree(site: Site) -> Geometry | None:
     """The first /reserved-memory node that is compatible with "ramoops".
 
     Documentation/devicetree/bindings/reserved-memory/ramoops.yaml: cells are big-endian u32;
     vendor trees of the 4.4 era have u64.  Sizes that are left out are 0.
     """
-    if config.region.file:
+    if site.file:
         return None
-    folder = config.system("/proc/device-tree/reserved-memory")
+    folder = site.system("/proc/device-tree/reserved-memory")
     try:
         nodes = sorted(os.listdir(folder))
     except OSError:

@@ -18,7 +18,8 @@ __all__ = ["File", "listing", "parse_name", "read", "record_of"]
 
 # type-backend-id; up to about 3.1x console and ftrace have no id.  ".enc.z": the kernel could not
 # decompress it.
-NAME = re.compile(r"([a-z]+(?:-ofw|-common|-opal)?)-([a-z0-9_]+)(?:-(\d+))?(\.enc\.z)?")
+NAME = re.compile(r"(dmesg|mce|console|ftrace|rtas|powerpc-ofw|powerpc-common|pmsg|powerpc-opal)"
+                  r"-([a-z0-9_]+)(?:-(\d+))?(\.enc\.z)?")
 KINDS = {"dmesg": "kernel", "console": "console", "pmsg": "pmsg", "ftrace": "ftrace"}
 
 # Stands at the end of every file of a zone with ECC; kernels before 3.13 or so leave "ECC: " out.
@@ -93,7 +94,7 @@ def _without_notice(data: bytes) -> tuple[bytes, int | None, int | None]:
 
 def _compressed(name: str, body: bytes, source: Source, kind: str,
                 time: float | None) -> tuple[Record, Problem]:
-    text, algorithm, complete = unpack(body, MAX_FILE)
+    text, algorithm, complete, _ = unpack(body, MAX_FILE)
     source = source._replace(compression=algorithm or "unknown", truncated=not complete)
     record = captured(kind, text, source, time=time, raw=None if complete else body)
     what = not_whole(algorithm, text) if not complete else \

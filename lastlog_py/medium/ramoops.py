@@ -8,6 +8,7 @@ byte order.  Pure: bytes in, records and problems out.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -21,10 +22,13 @@ HEADER_SIZE = 12                    # u32 sig, s32 start, s32 size
 SIGNATURE = 0x43474244              # "DBGC" in little-endian memory
 BLOCK = 128                         # data bytes per ECC block
 
-# "====sec.usec-C\n" before each dump: C compressed, D plain.  3.5 to 3.11 write no letter, and
-# up to about 4.19 the microseconds are not padded with zeros.  The second is signed since 4.19.
-DUMP = re.compile(rb"====(-?\d{1,20})\.(\d{1,6})(?:-([A-Z]))?\n")
-PRINTABLE = bytes((9, 10, *range(32, 127)))
+# "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
+# 3.5 to 3.11 write no letter, and up to about 4.19 the microseconds are not padded with zeros.  The
+# second is signed since 4.19.
+DUMP = re.compile(rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n")
+MOST_ZONES = 1024                   # a region has tens; more are noise, or made to keep us busy
+MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
+PEEK = 512                          # compressed bytes that are enough to see a title
 CONSOLE_LINE = re.compile(rb"^\[ *\d+\.\d{6}\]", re.MULTILINE)
 
 
@@ -32,7 +36,7 @@ class Slot(NamedTuple):
     """Where a layout says that a zone is."""
 
     kind: str                   # "kernel" | "console" | "ftrace" | "pmsg" | "?"
-    number: int                 # among the zones of its kind, from 0
+    number: int | None          # among the zones of its kind, from 0; None: not known
     offset: int                 # bytes from the region's start
     size: int                   # bytes, header and parity included
 
@@ -75,7 +79,7 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False) -
     """
     zones, problems = find_zones(region, given)
     found: list[Record] = []
-    for zone in zones:
+    for zone in [*zones, *_headless(region, zones)]:
         if zone.used and not (live and zone.slot.kind != "kernel"):
             zone_records, zone_problems = _read(region, zone)
             found += zone_records
@@ -161,9 +165,51 @@ def _blank(region: bytes, slot: Slot) -> bool:
 
 
 def _damaged(slot: Slot) -> Problem:
-    return Problem(f"region, {slot.kind} zone {slot.number}", "its header is damaged, so what it "
-                   "holds is not read; error correction (ramoops.ecc=1) guards against this",
+    return Problem(f"region, {slot.kind} zone {slot.number}", "its header is damaged; what can be "
+                   "read of it is shown, and error correction (ramoops.ecc=1) guards against this",
                    "warning")
+
+
+def _headless(region: bytes, zones: list[Zone]) -> list[Zone]:
+    """Dumps whose zone header was damaged, as zones that reach to where the next one begins.
+
+    The header is what a reset loses first.  Behind a header that is whole and says "empty" the
+    text is left alone: somebody erased it.
+    """
+    found: list[Zone] = []
+    starts = sorted(zone.slot.offset for zone in zones)
+    ends = [zone.slot.offset + HEADER_SIZE + zone.used for zone in
+            sorted(zones, key=lambda zone: zone.slot.offset)]
+    tries, free = 0, 0                  # free: where the last one found ends
+    for match in DUMP.finditer(region):
+        offset = match.start() - HEADER_SIZE
+        before = bisect_right(starts, offset) - 1
+        if offset < free or (before >= 0 and (match.start() < ends[before]
+                                              or starts[before] == offset)):
+            continue
+        tries += 1
+        if tries > MOST_ZONES:
+            break
+        end = starts[before + 1] if before + 1 < len(starts) else len(region)
+        used = _length(region, match, min(end, match.start() + MOST_TEXT))
+        if used:
+            free = match.start() + used
+            found.append(Zone(Slot("kernel", None, offset, HEADER_SIZE + used), 0, used))
+    return found
+
+
+def _length(region: bytes, match: re.Match[bytes], end: int) -> int:
+    """How far the dump whose header is `match` reaches, at most to `end`; 0 if it is none.
+
+    Text ends at its first NUL: what is behind it is older.
+    """
+    body = match.end()
+    if TITLE.match(region, body):
+        nul = region.find(b"\0", body, end)
+        return (end if nul < 0 else nul) - match.start()
+    if not unpack(region[body:body + PEEK], PEEK).text:
+        return 0
+    return body - match.start() + unpack(region[body:end], MOST_TEXT).used
 
 
 def _header(region: bytes, offset: int, size: int, order: str, kind: str = "?") -> Zone | None:
@@ -191,7 +237,7 @@ def _scan(region: bytes) -> list[Zone]:
     for offset, order in sorted(_signatures(region)):
         end = zones[-1].slot.offset + HEADER_SIZE + zones[-1].used if zones else 0
         zone = _header(region, offset, len(region) - offset, order) if offset >= end else None
-        if zone:
+        if zone and len(zones) < MOST_ZONES:
             zones.append(zone)
     return _name_zones(region, zones)
 
@@ -230,7 +276,7 @@ def _kind(body: bytes) -> str:
 
 def is_blank(region: bytes) -> bool:
     """Whether nothing was ever written to `region`, or all of it was wiped."""
-    return len(region) in (region.count(0), region.count(255))
+    return not region.translate(None, b"\0\xff")
 
 
 def _nothing_there(region: bytes) -> list[Problem]:
@@ -249,19 +295,26 @@ def _nothing_there(region: bytes) -> list[Problem]:
 def _read(region: bytes, zone: Zone) -> tuple[list[Record], list[Problem]]:
     """The records in one zone that is not empty."""
     body = zone.body(region)
-    source = Source("ramoops", zone.slot.number, zone.slot.offset, zone.used,
-                    zone.slot.size)
-    where = f"region, {zone.slot.kind} zone {zone.slot.number}"
+    source = Source("ramoops", zone.slot.number, zone.slot.offset, zone.used, zone.slot.size)
+    where = f"region, {zone.slot.kind} zone {zone.slot.number}" \
+        if zone.slot.number is not None else f"region, offset {zone.slot.offset:#x}"
     if zone.slot.kind in ("console", "pmsg"):
         return [captured(zone.slot.kind, body, source)], []
     if zone.slot.kind == "ftrace":
         what = f"{zone.used} bytes of function trace, which this version does not read"
         return [], [Problem(where, what, "info")]
+    return _kernel_records(body, source, where)
+
+
+def _kernel_records(body: bytes, source: Source,
+                    where: str) -> tuple[list[Record], list[Problem]]:
     found: list[Record] = []
     problems: list[Problem] = []
+    room = max(65536, 4 * (source.zone_size or 0))
     for dump in _dumps(body):
-        record, problem = _kernel_record(dump, source, zone, where)
-        found += [record] if record else []
+        record, problem = _kernel_record(dump, source, where, room)
+        room = max(0, room - len(record.text))
+        found.append(record)
         problems += [problem] if problem else []
     return found, problems
 
@@ -273,7 +326,7 @@ def _dumps(body: bytes) -> Iterator[Dump]:
     it stands behind the old one.  A "====" line within a text is no header unless the title
     of a dump, or compressed data, follows.
     """
-    headers = [match for match in DUMP.finditer(body) if _is_header(body, match)]
+    headers = _headers(body)
     if not headers or headers[0].start() > 0:
         yield Dump(None, False, body[:headers[0].start()] if headers else body)
     ends = [match.start() for match in headers] + [len(body)]
@@ -281,11 +334,17 @@ def _dumps(body: bytes) -> Iterator[Dump]:
         yield Dump(_seconds(match[1], match[2]), match[3] == b"C", body[match.end():end])
 
 
-def _is_header(body: bytes, match: re.Match[bytes]) -> bool:
-    after = body[match.end():]
-    if match[3] == b"C" and match.start() > 0:
-        after = unpack(after, 64).text
-    return match.start() == 0 or TITLE.match(after) is not None
+def _headers(body: bytes) -> list[re.Match[bytes]]:
+    headers = []
+    tries = 0
+    for match in DUMP.finditer(body):
+        if match.start() == 0 or TITLE.match(body, match.end()):
+            headers.append(match)
+        elif match[3] == b"C" and tries < MOST_ZONES:
+            tries += 1
+            if unpack(body[match.end():match.end() + PEEK], PEEK).text:
+                headers.append(match)
+    return headers[:MOST_ZONES]
 
 
 def _seconds(seconds: bytes, microseconds: bytes) -> float | None:
@@ -294,28 +353,42 @@ def _seconds(seconds: bytes, microseconds: bytes) -> float | None:
     return whole + int(microseconds) / 1e6 if abs(whole) < 1 << 32 else None
 
 
-def _kernel_record(dump: Dump, source: Source, zone: Zone,
-                   where: str) -> tuple[Record | None, Problem | None]:
-    if dump.compressed and not TITLE.match(dump.body):      # the letter may have lost a bit
-        return _compressed_record(dump, source, zone, where)
-    if dump.time is None and not _is_text(dump.body):
-        what = f"{len(dump.body)} bytes that are no crash record"
-        return None, Problem(where, what, "warning")
+def _kernel_record(dump: Dump, source: Source, where: str,
+                   room: int) -> tuple[Record, Problem | None]:
+    """One dump as a record.  room: bytes that its text may take.
+
+    The header may be lost, and its letter may have lost a bit, so the body is asked as well.
+    """
+    if TITLE.match(dump.body):
+        return _plain_record(dump, source, where, torn=dump.time is None)
+    if dump.compressed:
+        return _compressed_record(dump, source, where, room)
+    line = dump.body.find(b"\n", 0, 64) + 1
+    for start in (0, line):
+        if unpack(dump.body[start:start + PEEK], PEEK).text:
+            packed = dump._replace(body=dump.body[start:])
+            return _compressed_record(packed, source._replace(torn=True), where, room)
+    return _plain_record(dump, source, where, torn=True)
+
+
+def _plain_record(dump: Dump, source: Source, where: str,
+                  torn: bool) -> tuple[Record, Problem | None]:
     # A full zone lost its last bytes: the header line was not counted (ramoops_pstore_write).
-    full = zone.used >= zone.slot.size - HEADER_SIZE - len("====1234567890.123456-D\n")
-    cut = full and not dump.body.endswith(b"\n")
-    torn = dump.time is None
-    source = source._replace(truncated=cut, torn=torn)
-    what = "its header is lost, so its time is not known" if torn else \
-        "the zone was too small: its last bytes are missing"
-    return captured("kernel", dump.body, source, time=dump.time), \
-        Problem(where, what, "warning") if torn or cut else None
+    room = (source.zone_size or 0) - HEADER_SIZE - len("====1234567890.123456-D\n")
+    cut = source.size >= room and not dump.body.endswith(b"\n")
+    record = captured("kernel", dump.body, source._replace(truncated=cut, torn=torn),
+                      time=dump.time)
+    if not torn and not cut:
+        return record, None
+    what = "the zone was too small: its last bytes are missing" if not torn else \
+        "its beginning is damaged; what can be read is shown"
+    return record, Problem(where, what, "warning")
 
 
-def _compressed_record(dump: Dump, source: Source, zone: Zone,
-                       where: str) -> tuple[Record, Problem | None]:
+def _compressed_record(dump: Dump, source: Source, where: str,
+                       room: int) -> tuple[Record, Problem | None]:
     """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
-    text, algorithm, complete = unpack(dump.body, max(65536, 8 * zone.slot.size))
+    text, algorithm, complete, _ = unpack(dump.body, max(room, 4096))
     source = source._replace(compression=algorithm or "unknown", truncated=not complete)
     record = captured("kernel", text, source, time=dump.time,
                       raw=None if complete else dump.body)
@@ -331,8 +404,3 @@ def not_whole(algorithm: str | None, text: bytes) -> str:
         return "the compressed log is damaged at its start and cannot be read"
     return (f"the log is compressed with {algorithm}, which this version cannot read; it is kept "
             "as it is (pstore.compress=none or deflate on the kernel command line helps)")
-
-
-def _is_text(body: bytes) -> bool:
-    """Whether at least nine of ten bytes of `body` are printable, so that it is worth showing."""
-    return len(body.translate(None, PRINTABLE)) * 10 <= len(body)

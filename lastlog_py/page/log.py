@@ -11,18 +11,21 @@ from typing import Any, NamedTuple
 
 __all__ = ["Line", "Run", "around_fault", "as_rows", "lines", "newest", "runs", "visible"]
 
-# Starts of the messages with which kernels of all architectures report a fault.
-FAULT = re.compile(
-    r"BUG: |kernel BUG at|Unable to handle kernel|Unhandled (?:fault|kernel|prefetch)|"
-    r"Internal error:|Oops(?: |:|\[)|general protection fault|divide error:|invalid opcode:|"
-    r"stack-protector:|invoked oom-killer|blocked for more than|detected (?:expedited )?stalls|"
-    r"self-detected stall|hard LOCKUP|Data bus error|Instruction bus error|SError Interrupt|"
-    r"sysrq: Trigger a crash|Kernel panic - not syncing")
+# What kernels of all architectures report a fault with.  Plain words, here and below: to compile
+# them as patterns takes longer than to look for them in a log.
+FAULTS = ("BUG: ", "kernel BUG at", "Unable to handle kernel", "Unhandled fault",
+          "Unhandled kernel", "Unhandled prefetch", "Internal error:", "Oops ", "Oops:", "Oops[",
+          "general protection fault", "divide error:", "invalid opcode:", "stack-protector:",
+          "invoked oom-killer", "blocked for more than", "detected stalls",
+          "detected expedited stalls", "self-detected stall", "hard LOCKUP", "Data bus error",
+          "Instruction bus error", "SError Interrupt", "sysrq: Trigger a crash",
+          "Kernel panic - not syncing")
 
 # The end of one oops; what follows belongs to the next fault, unless it is one of AFTERMATH.
 END = "---[ end trace"
-AFTERMATH = re.compile(r"Kernel panic - not syncing: (?:Fatal exception|Fatal error|Oops|"
-                       r"Aiee, killing|panic_on|Attempted to kill init)")
+AFTERMATH = tuple(f"Kernel panic - not syncing: {what}" for what in (
+    "Fatal exception", "Fatal error", "Oops", "Aiee, killing", "panic_on",
+    "Attempted to kill init"))
 
 STAMP = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 
@@ -107,15 +110,20 @@ def runs(log: list[Line]) -> list[Run]:
     return found
 
 
+def _has(line: Line, words: tuple[str, ...]) -> bool:
+    text = line.text[:LONGEST]
+    return any(word in text for word in words)
+
+
 def _fault(log: list[Line]) -> int | None:
     """The index of the line with which the last fault in the log begins; None: no such line."""
     begin, last = None, None
     for index, line in enumerate(log):
         if END in line.text:
             last = None
-        elif FAULT.search(line.text[:LONGEST]):
+        elif _has(line, FAULTS):
             fresh = last is None or index - last > FAR
-            if begin is None or (fresh and not AFTERMATH.search(line.text[:LONGEST])):
+            if begin is None or (fresh and not _has(line, AFTERMATH)):
                 begin = index
             last = index
     return begin

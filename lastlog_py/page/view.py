@@ -27,6 +27,8 @@ REBOOTS = {
 # Facts that take a line of their own; the others stand two in a row.
 WIDE = ("Cause", "Where", "Killed", "Hardware")
 
+NAMED = 12      # records that the question before clearing names
+
 
 class Limits(NamedTuple):
     """How much of everything goes on the page, so that its size has a bound."""
@@ -36,11 +38,13 @@ class Limits(NamedTuple):
     frames: int = 64        # of one trace
     dumps: int = 8          # core dumps shown with their trace
     line: int = 160         # characters of a title, a name, a path
+    asked: int = 500        # records that one question about clearing covers
 
     def shrunk(self, factor: int) -> Limits:
         """The limits divided, none below what still makes sense."""
         return Limits(self.log // factor, max(1, self.rows // factor),
-                      max(8, self.frames // factor), self.dumps // factor, self.line)
+                      max(8, self.frames // factor), self.dumps // factor, self.line,
+                      max(1, self.asked // factor))
 
 
 Dict = dict[str, Any]
@@ -64,7 +68,7 @@ def build(model: Dict, limits: Limits) -> Dict:
         "kept": _kept(listed, opened, limits),
         "archive": _archive(status),
         "unsaved": sum(each["state"] == "captured" for each in listed),
-        "captured": sum(each["state"] in ("captured", "both") for each in listed),
+        "clear": _clear(listed, limits),
         "checks": [_check(each, limits) for each in status["checks"][:limits.rows]],
         "problems": [_problem(each, limits) for each in model["problems"][:limits.rows]],
         "version": status["version"],
@@ -282,6 +286,25 @@ def _kept(records: list[Dict], opened: Dict | None, limits: Limits) -> Dict:
         family = (row["id"], *(mate["id"] for mate in row["mates"]))
         row["open"] = opened is not None and opened["id"] in family
     return {"rows": rows, "left": len(heads) - len(rows), "total": len(records)}
+
+
+def _clear(records: list[Dict], limits: Limits) -> Dict:
+    """What the question before clearing memory says; the newest records, should there be many.
+
+    ids: of everything the question covers.  To clear without saving is to clear these and none
+    that is captured after the page was made.
+    """
+    going = [each for each in records if each["state"] in ("captured", "both")][:limits.asked]
+    rows = [{"name": _named(each, limits), "state": each["state"]} for each in going[:NAMED]]
+    return {"rows": rows, "left": len(going) - len(rows),
+            "lost": sum(each["state"] == "captured" for each in going),
+            "ids": " ".join(each["id"] for each in going)}
+
+
+def _named(record: Dict, limits: Limits) -> str:
+    """ "Panic#2, NULL pointer dereference in foo"; without a number the title says it all."""
+    label, title = words.label(record), _clip(record["title"], limits)
+    return f"{label}, {title}" if label != words.kind(record) and title else title or label
 
 
 def _archive(status: Dict) -> Dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lastlog_py.errors import LastlogError
-from lastlog_py.medium.collect import collect, erase
+from lastlog_py.medium.collect import Place, collect, erase, in_one_zone
 from tests import samples, zones
 from tests.machine import Machine
 
@@ -21,29 +21,29 @@ def region(*bodies: bytes) -> bytes:
 
 def test_a_file_in_the_memorys_place(machine: Machine) -> None:
     file = machine.write("/region.bin", region(DUMP, b""))
-    found, problems, count = collect(machine.configure(file=file).config())
+    found, problems, count = collect(machine.configure(file=file).site())
     assert [each.record.text.encode() for each in found] == [LOG]
     assert (problems, count) == ([], 2)
 
 
 def test_an_mtd_device_by_name(machine: Machine) -> None:
     machine.mtd(region(DUMP), name="lastlog")
-    (found,) = collect(machine.config()).found
+    (found,) = collect(machine.site()).found
     assert found.places[0].path.endswith("/dev/mtd3")
     machine.configure(mtd="elsewhere")
-    assert '"elsewhere"' in collect(machine.config()).problems[0].what
+    assert '"elsewhere"' in collect(machine.site()).problems[0].what
 
 
 def test_the_journal_behind_the_zones_is_left_alone(machine: Machine) -> None:
     file = machine.write("/region.bin", region(DUMP, DUMP.replace(b"line", b"LINE")))
-    found = collect(machine.configure(file=file, journal_size=SIZE).config()).found
+    found = collect(machine.configure(file=file, journal_size=SIZE).site()).found
     assert len(found) == 1
 
 
 @pytest.mark.parametrize("name", ["s01_plain", "s02_ecc16", "c12_null_deref_panic_on_oops"])
 def test_the_kernels_file_and_the_region_are_one_record(machine: Machine, name: str) -> None:
     machine.mtd(samples.region(name))
-    alone = collect(machine.config()).found
+    alone = collect(machine.site()).found
     sizes = samples.manifest()[name]["geometry"]
     machine.ramoops(1 << 20, sizes["record_size"], sizes["console_size"], sizes["ftrace_size"],
                     sizes["pmsg_size"], sizes.get("ecc", 0))
@@ -53,7 +53,7 @@ def test_the_kernels_file_and_the_region_are_one_record(machine: Machine, name: 
                      and each.record.source.zone == int(number)), None)
         machine.pstore(file, samples.kernel_file(name, file),
                        f"{time:.6f}" if kind == "dmesg" else None)
-    both = collect(machine.config()).found
+    both = collect(machine.site()).found
     assert sorted(each.record.id for each in both) == sorted(each.record.id for each in alone)
     assert {len(each.places) for each in both if each.record.kind == "kernel"} == {2}
 
@@ -65,13 +65,13 @@ def test_of_two_readings_the_whole_one_counts(machine: Machine) -> None:
     machine.mtd(region(bytes(packed)))
     machine.ramoops(SIZE, SIZE)
     machine.pstore("dmesg-ramoops-0", LOG, TIME)
-    (found,) = collect(machine.config()).found
+    (found,) = collect(machine.site()).found
     assert found.record.text.encode() == LOG and not found.record.source.truncated
     assert [place.medium for place in found.places] == ["pstore", "ramoops"]
 
 
 def test_nothing_anywhere(machine: Machine) -> None:
-    found, problems, count = collect(machine.config())
+    found, problems, count = collect(machine.site())
     assert (found, count) == ([], 0)
     assert problems[0].severity == "error" and "/proc/mtd" in problems[0].what
 
@@ -79,14 +79,14 @@ def test_nothing_anywhere(machine: Machine) -> None:
 def test_pstore_alone_is_enough(machine: Machine) -> None:
     machine.ramoops(SIZE, SIZE)
     machine.pstore("dmesg-ramoops-0", LOG, TIME)
-    found, problems, _ = collect(machine.config())
+    found, problems, _ = collect(machine.site())
     assert len(found) == 1 and [p.severity for p in problems] == ["info"]
 
 
 def test_a_device_that_ends_early_is_reported(machine: Machine) -> None:
     file = machine.mtd(region(DUMP, b""))
     file.write_bytes(file.read_bytes()[:SIZE])
-    collection = collect(machine.config())
+    collection = collect(machine.site())
     assert len(collection.found) == 1
     assert any("ended 4096 bytes early" in problem.what for problem in collection.problems)
 
@@ -94,80 +94,146 @@ def test_a_device_that_ends_early_is_reported(machine: Machine) -> None:
 # --- erasing
 
 
-def test_a_zone_that_no_driver_uses_is_blanked_with_its_header_parity(machine: Machine) -> None:
-    """Left alone, the parity would let the kernel correct a blank header back to the old one."""
+def test_a_zone_that_no_driver_uses_loses_its_header_for_good(machine: Machine) -> None:
+    """All 12 bytes differ, so that the header's ECC cannot correct them back; nothing outside the
+    record's own bytes is touched."""
     file = machine.write("/region.bin", samples.region("s02_ecc16"))
-    config = machine.configure(file=file).config()
-    (found,) = collect(config).found
+    site = machine.configure(file=file).site()
+    (found,) = collect(site).found
     place = found.places[0]
     before = file.read_bytes()
-    erase(config, place)
+    erase(site, found.places)
     after = file.read_bytes()
-    assert after[:place.size] == bytes(place.size)
-    assert after[place.zone_size - 32:place.zone_size] == bytes(32)
-    assert after[place.zone_size:] == before[place.zone_size:]
-    assert collect(config).found == []
+    assert all(old != new for old, new in zip(before[:12], after[:12], strict=True))
+    assert after[12:place.size] == bytes(place.size - 12)
+    assert after[place.size:] == before[place.size:]
+    assert collect(site).found == []
 
 
 def test_a_newer_crash_in_the_same_zone_is_not_erased(machine: Machine) -> None:
     file = machine.write("/region.bin", region(DUMP))
-    config = machine.configure(file=file).config()
-    (found,) = collect(config).found
+    site = machine.configure(file=file).site()
+    (found,) = collect(site).found
     newer = region(zones.dump(zones.log(31), "1700000099.000001"))
     file.write_bytes(newer)
     with pytest.raises(LastlogError, match="has changed"):
-        erase(config, found.places[0])
+        erase(site, found.places)
     assert file.read_bytes() == newer
 
 
-def test_the_kernels_file_is_removed_and_the_zapped_text_wiped(machine: Machine) -> None:
+def test_the_kernels_file_is_removed_and_the_zone_emptied(machine: Machine) -> None:
     device = machine.mtd(region(DUMP))
     machine.ramoops(SIZE, SIZE)
     file = machine.pstore("dmesg-ramoops-0", LOG, TIME)
-    config = machine.config()
-    (found,) = collect(config).found
-    erase(config, found.places[0])
-    assert not file.exists()
+    site = machine.site()
+    (found,) = collect(site).found
+    erase(site, found.places)
+    assert not file.exists() and device.read_bytes() == zones.zone(SIZE)
+
+
+def test_what_the_kernel_has_zapped_is_wiped(machine: Machine) -> None:
+    device = machine.mtd(region(DUMP))
+    machine.ramoops(SIZE, SIZE, ecc=16)
+    machine.pstore("dmesg-ramoops-0", LOG, TIME)
+    site = machine.site()
+    (found,) = collect(site).found
     zapped = device.read_bytes()                # what ramoops does when the file is removed
     device.write_bytes(zapped[:4] + bytes(8) + zapped[12:])
-    erase(config, found.places[1])
+    erase(site, found.places)
     assert device.read_bytes() == zapped[:4] + bytes(SIZE - 4)
+
+
+def test_a_stale_file_does_not_take_a_newer_oops_along(machine: Machine) -> None:
+    """ramoops starts at zone 0 in every boot: there an oops has overwritten what the file of the
+    last boot still shows, and removing the file would empty the zone."""
+    machine.mtd(region(zones.dump(zones.log(7, "Oops#1 Part1"), "1700000500.000001")))
+    machine.ramoops(SIZE, SIZE)
+    machine.pstore("dmesg-ramoops-0", LOG, TIME)
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    stale, newer = collect(machine.site()).found
+    assert (stale.of_this_boot, newer.of_this_boot) == (False, True)
+    assert in_one_zone(stale.places, newer.places)
+    other = Place("pstore", "/x", 0, 1, 0, ("kernel", 1))
+    assert not in_one_zone(stale.places, [other])
+
+
+@pytest.mark.parametrize(("tainted", "may"), [("0", True), ("64", True), ("128", False),
+                                              ("4225", False)])
+def test_blind_after_an_oops_no_file_is_removed(machine: Machine, tainted: str,
+                                                may: bool) -> None:
+    """Without a look at the region nobody knows what is in the zone by now."""
+    machine.ramoops(SIZE, SIZE)
+    machine.write("/proc/sys/kernel/tainted", f"{tainted}\n")
+    file = machine.pstore("dmesg-ramoops-0", LOG, TIME)
+    (found,) = collect(machine.site()).found
+    if may:
+        erase(machine.site(), found.places)
+    else:
+        with pytest.raises(LastlogError, match="oops in this boot"):
+            erase(machine.site(), found.places)
+    assert file.exists() is not may
+
+
+def test_two_dumps_are_never_one_for_having_the_same_time(machine: Machine) -> None:
+    dumps = [zones.dump(zones.log(lines), TIME) for lines in (5, 6)]
+    file = machine.write("/region.bin", region(*dumps))
+    assert len(collect(machine.configure(file=file).site()).found) == 2
+
+
+@pytest.mark.parametrize("time", ["1700000000.000000", "1700000777.5"])
+def test_files_whose_time_is_wrong_are_still_the_same_record(machine: Machine,
+                                                             time: str) -> None:
+    """Kernels before 5.4 lose the fraction; without a clock a file has the time of the mount."""
+    machine.mtd(region(DUMP))
+    machine.ramoops(SIZE, SIZE)
+    machine.pstore("dmesg-ramoops-0", LOG, time)
+    (found,) = collect(machine.site()).found
+    assert found.record.time == 1700000000.000042 and len(found.places) == 2
+
+
+def test_a_neighbour_with_a_damaged_header_is_not_touched(machine: Machine) -> None:
+    neighbour = b"XBGC" + zones.zone(SIZE, b"pmsg text")[4:]
+    file = machine.write("/region.bin", region(DUMP) + neighbour + region(DUMP))
+    site = machine.configure(file=file).site()
+    for found in collect(site).found:
+        erase(site, found.places)
+    assert file.read_bytes()[SIZE:2 * SIZE] == neighbour
 
 
 def test_a_live_oops_is_zapped_so_that_the_driver_still_knows_the_zone(machine: Machine) -> None:
     device = machine.mtd(region(DUMP))
     machine.ramoops(SIZE, SIZE)
-    config = machine.config()
-    (found,) = collect(config).found
-    erase(config, found.places[0])
+    site = machine.site()
+    (found,) = collect(site).found
+    erase(site, found.places)
     assert device.read_bytes() == zones.zone(SIZE)
 
 
 def test_a_live_oops_under_ecc_is_left_to_the_kernel(machine: Machine) -> None:
     device = machine.mtd(region(DUMP))
     machine.ramoops(SIZE, SIZE, ecc=1)
-    config = machine.config()
-    (found,) = collect(config).found
+    site = machine.site()
+    (found,) = collect(site).found
     before = device.read_bytes()
     with pytest.raises(LastlogError, match="error correction"):
-        erase(config, found.places[0])
+        erase(site, found.places)
     assert device.read_bytes() == before
 
 
 def test_a_pstore_file_that_changed_stays(machine: Machine) -> None:
     machine.ramoops(SIZE, SIZE)
     file = machine.pstore("dmesg-ramoops-0", LOG, TIME)
-    (found,) = collect(machine.config()).found
+    (found,) = collect(machine.site()).found
     file.write_bytes(zones.log(3))
     with pytest.raises(LastlogError, match="has changed"):
-        erase(machine.config(), found.places[0])
+        erase(machine.site(), found.places)
     assert file.exists()
 
 
 def test_erasing_what_is_gone_is_done(machine: Machine) -> None:
     machine.ramoops(SIZE, SIZE)
     file = machine.pstore("dmesg-ramoops-0", LOG, TIME)
-    (found,) = collect(machine.config()).found
+    (found,) = collect(machine.site()).found
     file.unlink()
-    erase(machine.config(), found.places[0])
-    assert collect(machine.config()).found == []
+    erase(machine.site(), found.places)
+    assert collect(machine.site()).found == []

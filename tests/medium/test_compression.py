@@ -18,14 +18,15 @@ TEXT = zones.log(300)
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("behind", [b"", b"\nECC: No errors detected\n", bytes(40)])
 def test_deflate_of_both_kinds(wrapped: bool, behind: bytes) -> None:
-    assert unpack(zones.deflated(TEXT, wrapped) + behind, 1 << 20) == (TEXT, "deflate", True)
+    body = zones.deflated(TEXT, wrapped)
+    assert unpack(body + behind, 1 << 20) == (TEXT, "deflate", True, len(body))
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.99])
 def test_a_cut_stream_gives_its_beginning(wrapped: bool, share: float) -> None:
     body = zones.deflated(TEXT, wrapped)
-    text, algorithm, complete = unpack(body[:int(len(body) * share)], 1 << 20)
+    text, algorithm, complete, _ = unpack(body[:int(len(body) * share)], 1 << 20)
     assert TEXT.startswith(text) and len(text) > len(TEXT) * share / 2
     assert (algorithm, complete) == ("deflate", False)
 
@@ -45,7 +46,7 @@ def test_everything_up_to_the_damage_is_given() -> None:
 
 def test_output_is_bounded() -> None:
     bomb = zones.deflated(b"Panic#1 Part1\n" + bytes(50_000_000))
-    text, _, complete = unpack(bomb, 65536)
+    text, _, complete, _ = unpack(bomb, 65536)
     assert len(text) == 65536 and not complete
 
 
@@ -59,7 +60,7 @@ def test_output_is_bounded() -> None:
     (b"", None),
 ])
 def test_other_algorithms_are_named(body: bytes, name: str | None) -> None:
-    assert unpack(body, 65536) == (b"", name, False)
+    assert unpack(body, 65536) == (b"", name, False, len(body))
 
 
 def test_noise_is_not_taken_for_text() -> None:

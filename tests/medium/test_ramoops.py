@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lastlog_py.medium import ramoops
 from lastlog_py.medium.geometry import Geometry
+from lastlog_py.medium.ramoops import HEADER_SIZE
 from tests import samples, zones
 
 FILES = {"kernel": "dmesg", "console": "console", "pmsg": "pmsg"}
@@ -53,10 +54,62 @@ def test_an_unknown_compression_is_named_and_its_bytes_are_kept() -> None:
     assert "zstd" in contents.problems[0].what
 
 
-def test_a_damaged_zone_header_is_reported() -> None:
-    contents = ramoops.records(samples.region("s04_ecc16_corr8"), geometry_of("s04_ecc16_corr8"))
-    assert contents.records == []
-    assert [p.where for p in contents.problems] == ["region, kernel zone 0"]
+@pytest.mark.parametrize("known", [True, False])
+def test_a_dump_behind_a_damaged_zone_header_is_shown(known: bool) -> None:
+    """The kernel drops it; only with ECC it can repair the header (that is what s04 is about)."""
+    name = "s04_ecc16_corr8"
+    contents = ramoops.records(samples.region(name), geometry_of(name) if known else [])
+    (record,) = contents.records
+    assert record.source.offset == 0 and record.source.truncated and record.raw
+    assert samples.kernel_text(name, "dmesg-ramoops-0").startswith(record.text.encode()[:200])
+    assert {p.where for p in contents.problems} >= {"region, offset 0x0"}
+
+
+@pytest.mark.parametrize("at", range(HEADER_SIZE))
+@pytest.mark.parametrize("flag", ["C", "D"])
+def test_any_byte_of_a_zone_header_may_be_lost(at: int, flag: str) -> None:
+    zone = zones.zone(4096, zones.dump(zones.log(20), flag=flag))
+    broken = bytearray(zone + zones.zone(4096, zones.dump(zones.log(30))))
+    broken[at] ^= 0x81
+    found = ramoops.records(bytes(broken)).records
+    assert {record.text.encode() for record in found} >= {zones.log(30)}
+    assert any(record.text.encode().startswith(zones.log(20)[:300]) for record in found)
+
+
+def test_what_was_erased_does_not_come_back() -> None:
+    zapped = bytearray(zones.zone(4096, zones.dump(zones.log(20))))
+    zapped[4:12] = bytes(8)             # as the kernel does when its file is removed
+    assert ramoops.records(bytes(zapped) + zones.zone(4096)).records == []
+
+
+@pytest.mark.parametrize("header", [b"====1800000000.000001-c\n", b"=-==1800000000.000001-C\n"])
+def test_a_bit_lost_in_the_dump_header_does_not_cost_the_record(header: bytes) -> None:
+    body = header + zones.deflated(zones.log(50))
+    (record,) = ramoops.records(zones.zone(4096, body), [Geometry(4096)]).records
+    assert record.text.encode() == zones.log(50) and record.source.torn
+
+
+def test_a_piece_without_a_header_is_a_torn_record_of_its_own() -> None:
+    body = b"\x80\x81 rotten" * 9 + zones.dump(zones.log(5))
+    rotten, whole = ramoops.records(zones.zone(4096, body)).records
+    assert rotten.source.torn and rotten.raw == b"\x80\x81 rotten" * 9
+    assert whole.text.encode() == zones.log(5)
+
+
+@pytest.mark.parametrize("line", [b"====1.1-D\n", b"====1.1-C\n", b"DBGC" + bytes(8),
+                                  zones.zone(20, b"evil")])
+def test_noise_made_to_keep_us_busy(line: bytes) -> None:
+    noise = line * ((1 << 20) // len(line))
+    for region in (noise, zones.zone(len(noise) + 64, noise)):
+        began = time.process_time()
+        assert len(ramoops.records(region).records) <= ramoops.MOST_ZONES
+        assert time.process_time() - began < 1.5
+
+
+def test_many_bombs_in_one_zone_stay_bounded() -> None:
+    bomb = zones.dump(b"Panic#1 Part1\n" + bytes(1 << 22), flag="C")
+    found = ramoops.records(zones.zone(65536, bomb * (65000 // len(bomb)))).records
+    assert sum(len(record.text) for record in found) < 1 << 20
 
 
 @pytest.mark.parametrize("name", sorted(samples.NOT_RAMOOPS))

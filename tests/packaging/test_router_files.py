@@ -143,14 +143,14 @@ def test_shipped_configuration_is_understood_and_says_the_defaults(tmp_path: Pat
     shipped, nothing = load(str(CONFIG)), load(str(_empty(tmp_path)))
     assert shipped.problems == []
     assert (shipped.archive, shipped.archive_limit) == (nothing.archive, nothing.archive_limit)
-    assert shipped.region.address is None
+    assert shipped.site.address is None
 
 
 def test_the_region_example_is_understood(tmp_path: Path) -> None:
     example = tmp_path / "config"
     example.write_text("\n".join(line.removeprefix("#") for line in
                                  CONFIG.read_text().splitlines() if not line.startswith("# ")))
-    region = load(str(example)).region
+    region = load(str(example)).site
     assert load(str(example)).problems == []
     assert (region.address, region.size, region.record_size) == (0x42FF0000, 0x10000, 0x1000)
 

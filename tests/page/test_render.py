@@ -56,6 +56,17 @@ class Page(HTMLParser):
         return [attrs.get("data-id") for _, attrs in self.elements
                 if attrs.get("data-action") == name]
 
+    def asking(self, dialog: str) -> list[str | None]:
+        """The ids on the buttons that ask the question of that name."""
+        return [attrs.get("data-id") for _, attrs in self.elements
+                if attrs.get("data-action") == "ask" and attrs["data-dialog"] == dialog]
+
+
+def dialog(html: str, name: str) -> Page | None:
+    """The question of that name; None: the page has none."""
+    found = re.search(rf'<template data-dialog="{name}".*?</template>', html, re.S)
+    return Page(found[0]) if found else None
+
 
 def verdict(html: str) -> str:
     """The sentence on top, without markup."""
@@ -86,8 +97,8 @@ def test_a_real_panic() -> None:
                   "2 records are captured in memory only"):
         assert re.search(re.escape(words).replace(r"\ ", r"\s*"), page.text), words
     assert page.actions("download") == page.actions("copy") == ["k-000000000001"]
-    assert page.actions("save") == page.actions("clear") == [None]
-    assert page.actions("delete") == ["c-00000000000f"]
+    assert page.actions("save") == page.asking("clear") == [None]
+    assert page.asking("delete") == ["c-00000000000f"]
 
 
 def test_the_whole_log_is_there_without_its_severities() -> None:
@@ -117,7 +128,7 @@ def test_the_place_of_the_fault_is_not_told_twice() -> None:
 def test_an_oops_and_its_panic_are_one_crash() -> None:
     html = render(models.panic())
     page = Page(html)
-    assert html.count('class="ll-what"') == 3
+    assert html.count('<div class="ll-what"') == 3
     assert page.actions("open").count("k-000000000002") == 2
     model = models.panic()
     model["open"] = {**model["records"][1], "text": "Oops#1 Part1\n"}
@@ -189,7 +200,7 @@ def test_nothing_captured_is_not_mistaken_for_not_armed() -> None:
     unarmed = Page(render(models.model(status=models.status(armed=False, checks=[bad]))))
     assert "Yes: the next crash will be captured." in armed.text
     assert "lastlog propose" in unarmed.text
-    assert armed.actions("clear") == unarmed.actions("save") == []
+    assert armed.asking("clear") == unarmed.actions("save") == []
 
 
 def test_not_armed_is_said_above_a_crash_too() -> None:
@@ -266,8 +277,8 @@ def test_states_are_words(state: str, words: str) -> None:
     page = Page(html)
     assert f'<span class="ll-state ll-s-{state}">{words}</span>' in html
     assert bool(page.actions("save")) == (state == "captured")
-    assert bool(page.actions("clear")) == (state != "saved")
-    assert bool(page.actions("delete")) == (state == "saved")
+    assert bool(page.asking("clear")) == bool(dialog(html, "clear")) == (state != "saved")
+    assert bool(page.asking("delete")) == (state == "saved")
 
 
 def test_boots_are_not_listed() -> None:
@@ -276,12 +287,74 @@ def test_boots_are_not_listed() -> None:
 
 
 def test_buttons_that_change_things_are_marked() -> None:
-    page = Page(render(models.panic()))
-    writing = {attrs["data-action"] for _, attrs in page.elements if "data-write" in attrs}
-    reading = {attrs["data-action"] for _, attrs in page.elements
-               if "data-action" in attrs and "data-write" not in attrs}
-    assert writing == {"save", "clear", "delete"}
+    html = re.sub("<template.*?</template>", "", render(models.panic()), flags=re.S)
+    buttons = [attrs for _, attrs in Page(html).elements if "data-action" in attrs]
+    writing = {each["data-action"] for each in buttons if "data-write" in each}
+    reading = {each["data-action"] for each in buttons if "data-write" not in each}
+    assert writing == {"save", "ask"}
     assert reading == {"open", "download", "copy"}
+
+
+# ---- what it asks ---------------------------------------------------------------------------
+
+def choices(question: Page | None) -> list[tuple[str | None, bool]]:
+    """The buttons of a dialog: what each does, and whether it is the default."""
+    assert question is not None
+    return [(attrs["data-action"], "data-default" in attrs)
+            for _, attrs in question.elements if "data-action" in attrs]
+
+
+def test_the_question_before_clearing_says_what_goes() -> None:
+    question = dialog(render(models.panic()), "clear")
+    assert question is not None
+    for words in ("Panic#2, NULL pointer dereference in lkdtm_EXCEPTION not saved yet",
+                  "uhttpd: SIGSEGV in strlen not saved yet", "2 records are not saved yet."):
+        assert words in question.text
+    assert "Oops#1" not in question.text, "it is saved and no longer in memory"
+    assert choices(question) == [("cancel", False), ("clear-force", False), ("save-clear", True)]
+
+
+def test_clearing_without_saving_takes_what_the_question_names_and_no_more() -> None:
+    question = dialog(render(models.panic()), "clear")
+    assert question is not None
+    assert [attrs["data-ids"] for _, attrs in question.elements if "data-ids" in attrs] == [
+        "k-000000000001 c-00000000000c"]
+
+
+def test_what_is_saved_is_cleared_without_a_dangerous_choice() -> None:
+    question = dialog(render(models.model(models.record(state="both"))), "clear")
+    assert choices(question) == [("cancel", False), ("clear", True)]
+    assert question is not None
+    assert "saved, the saved copy stays" in question.text and "lost" not in question.text
+
+
+@pytest.mark.parametrize(("records", "more"), [(12, ""), (13, "and 1 more"), (40, "and 28 more"),
+                                               (600, "and 488 more")])
+def test_the_question_names_twelve(records: int, more: str) -> None:
+    """And covers five hundred: the ids must fit into one call."""
+    many = [models.record(id=f"k-{n:012x}", crash=f"k-{n:012x}") for n in range(records)]
+    question = dialog(render(models.model(*many)), "clear")
+    assert question is not None
+    assert question.text.count("Panic#2, ") == 12
+    assert more in question.text and ("more" in question.text) == bool(more)
+    (ids,) = (attrs["data-ids"] for _, attrs in question.elements if "data-ids" in attrs)
+    assert ids is not None and ids.split() == [each["id"] for each in many[:500]]
+
+
+@pytest.mark.parametrize(("record", "name"), [
+    (models.record(), "Panic#2, NULL pointer dereference in lkdtm_EXCEPTION"),
+    (models.record(title=""), "Panic#2"), (models.plain("console"), "Console log"),
+    (models.plain("console", title="Console output of the boot before"),
+     "Console output of the boot before")])
+def test_records_are_named(record: dict[str, Any], name: str) -> None:
+    question = dialog(render(models.model(record)), "clear")
+    assert question is not None
+    assert f"next crash: {name} not saved yet" in question.text
+
+
+def test_the_question_before_deleting() -> None:
+    question = dialog(render(models.panic()), "delete")
+    assert choices(question) == [("cancel", False), ("delete", True)]
 
 
 # ---- nothing hostile gets through -----------------------------------------------------------
@@ -317,7 +390,7 @@ def test_markup_from_a_crash_is_text() -> None:
     page = Page(render(hostile(HOSTILE)))
     assert {tag for tag, _ in page.elements} <= {
         "style", "div", "h2", "h3", "h4", "p", "strong", "span", "button", "dl", "dt", "dd", "ol",
-        "ul", "li", "i", "pre", "details", "summary", "time"}
+        "ul", "li", "i", "pre", "details", "summary", "time", "template"}
     assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
     assert page.text.count(HOSTILE) > 30
     assert "49" not in page.text
@@ -331,7 +404,7 @@ def test_the_same_elements_whatever_the_words() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.text(min_size=1, max_size=40))
 def test_any_word_is_text(word: str) -> None:
-    elements = Page(render(hostile("x" + word.replace("\n", "")))).elements
+    elements = Page(render(hostile("x" + re.sub("[/\n]", "", word)))).elements
     assert elements == Page(render(hostile("x"))).elements
 
 

@@ -24,7 +24,7 @@ PLUGIN = ROOT / "files/usr/libexec/rpcd/lastlog"
 PANIC = ROOT / "tests/data/samples/c12_null_deref_panic_on_oops/region.bin.xz"
 METHODS: dict[str, dict[str, Any]] = {
     "status": {}, "list": {"kind": "", "limit": 0}, "get": {"id": ""}, "page": {"id": ""},
-    "save": {"id": ""}, "clear": {"what": "", "id": "", "force": False},
+    "save": {"id": ""}, "clear": {"what": "", "id": "", "ids": [], "force": False},
 }
 CODES = {"bad-argument", "not-found", "not-saved", "no-region", "no-space", "read-only", "io",
          "busy"}
