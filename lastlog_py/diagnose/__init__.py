@@ -5,11 +5,11 @@ Pure: text in, facts out.  Any text is welcome; what it does not say stays None.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..record import Record
 from . import kernel_log, signature, title
-from .crash import group, is_crash
+from .crash import group
 from .line import last_time, lines_of
 
 __all__ = ["explain", "explain_all", "signature_text"]
@@ -19,16 +19,22 @@ _STAMPED = ("console",)
 # Kinds that whoever made the record has given a title.
 _TITLED = ("coredump", "log", "boot")
 
+_PANIC = "Kernel panic - not syncing: "
+
+# When the kernel said what: the console shows the same lines as a dump, without their levels.
+_Said = tuple[float | None, str]
+
 
 def explain(record: Record) -> Record:
     """The record with what its text says about it; `crash` as far as it says alone."""
-    explained = _explain_kernel(record) if record.kind == "kernel" else _explain_other(record)
-    return explained._replace(crash=record.id if is_crash(explained) else None)
+    return explain_all([record])[0]
 
 
 def explain_all(records: Sequence[Record]) -> list[Record]:
     """The records explained, and `crash` as they say together; in the same order."""
-    return group([explain(record) for record in records])
+    told = {panic for record in records if record.kind == "kernel" for panic in _panics(record)}
+    return group([_explain_kernel(record) if record.kind == "kernel"
+                  else _explain_other(record, told) for record in records])
 
 
 def signature_text(record: Record) -> str | None:
@@ -38,14 +44,32 @@ def signature_text(record: Record) -> str | None:
     return signature.hashed_text(kernel_log.explain(record.text))
 
 
+def _panics(record: Record) -> list[_Said]:
+    """The lines of its text that tell of a panic."""
+    lines = (line for line in record.text.split("\n") if _PANIC in line)
+    return [(line.time, line.text) for line in lines_of("\n".join(lines))
+            if line.text.startswith(_PANIC)]
+
+
 def _explain_kernel(record: Record) -> Record:
     told = kernel_log.explain(record.text)
     return record._replace(kernel=told.kernel, uptime=told.uptime,
                            title=title.kernel_title(told), signature=signature.signature(told))
 
 
-def _explain_other(record: Record) -> Record:
-    uptime = last_time(lines_of(record.text)) if record.kind in _STAMPED else record.uptime
+def _explain_other(record: Record, told: Collection[_Said]) -> Record:
+    """`told`: the panics that kernel records tell of."""
     if record.title and record.kind in _TITLED:
         return record
-    return record._replace(uptime=uptime, title=title.other_title(record.kind, uptime))
+    uptime = last_time(lines_of(record.text)) if record.kind in _STAMPED else record.uptime
+    return record._replace(uptime=uptime, title=_panic_title(record, told)
+                           or title.other_title(record.kind, uptime))
+
+
+def _panic_title(record: Record, told: Collection[_Said]) -> str | None:
+    """The title of console output up to a panic that no kernel record tells of."""
+    panics = _panics(record) if record.kind == "console" else []
+    if not panics or panics[-1] in told:
+        return None
+    panic = kernel_log.explain_end(record.text)
+    return title.console_title(panic) if panic else None

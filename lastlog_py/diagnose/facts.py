@@ -1,7 +1,7 @@
 """The facts a kernel prints around a fault, and those it prints once at boot.
 
 Sources: lib/dump_stack.c: dump_stack_print_info, arch/*/kernel/process.c and traps.c:
-show_regs, mm/oom_kill.c: __oom_kill_process.
+show_regs, mm/oom_kill.c: __oom_kill_process, block/blk-core.c: blk_print_req_error.
 
 Each pattern is matched at the start of a message; its groups are the facts.
 """
@@ -9,23 +9,26 @@ Each pattern is matched at the start of a message; its groups are the facts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from ..record import Oom
 from .line import Line
-from .symbol import PLACE
+from .symbol import CALLER, PLACE
 
-__all__ = ["boot_facts", "fault_facts", "oom_facts"]
+__all__ = ["boot_facts", "fault_facts", "oom_facts", "read_errors"]
 
 _TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)) +"
 _CODE = r"(?:\[<[^>]{0,20}>\] *){0,2}"      # until v4.9 the address stands before the symbol
+_VALUE = r"(?:[0-9a-f]{8,16}|\([^)]{0,16}\)) "
 
 # "CPU: 0 UID: 0 PID: 1 Comm: init …": UID since v6.12; "Pid: 1, comm: init …" until v3.10.
+# A program calls itself what it likes, "a Not tainted 9.9.9 b": the last such words count.
 _TASK = re.compile(
-    r"CPU: (?P<cpu>\d{1,4}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) Comm: (?P<process>.{1,64}?) "
+    r"CPU: (?P<cpu>\d{1,4}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) Comm: "
+    r"(?P<process>.{1,64}(?<! Kdump: loaded)) "
     rf"(?:Kdump: loaded )?{_TAINT}(?P<release>\d[^ ]{{0,80}})")
 _OLD_TASK = re.compile(
-    r"Pid: (?P<pid>\d{1,10}), comm: (?P<process>.{1,64}?) +"
+    r"Pid: (?P<pid>\d{1,10}), comm: (?P<process>.{1,64}) "
     rf"{_TAINT}\(?(?P<release>\d[^ ]{{0,80}})")
 _OLD_ARM = re.compile(rf"CPU: (?P<cpu>\d{{1,4}}) +{_TAINT}\((?P<release>\d[^ ]{{0,80}})")
 _HARDWARE = re.compile(r"Hardware name: (?P<hardware>.{1,200})")
@@ -37,7 +40,12 @@ _FAULT_FACTS = (
     re.compile(rf"EIP(?: is at |: (?:0060:)?){_CODE}{PLACE}"),
     re.compile(rf"PC is at {PLACE}"),
     re.compile(rf"pc : {_CODE}{PLACE}"),
-    re.compile(rf"epc +: (?:[0-9a-f]{{8,16}}|\([^)]{{0,16}}\)) {PLACE}"),
+    re.compile(rf"epc +: {_VALUE}{PLACE}"),
+    # the same where it was NULL: until v5.1 printed as "(null)"
+    re.compile(r"(?:RIP: 0010:|EIP(?: is at |: )|PC is at |pc : |epc +: )[^(]{0,40}"
+               r"(?:\(null\)>\] {0,16})?(?P<nowhere>\(null\))"),
+    # where it was to return to: arm and old arm64, arm64, mips
+    re.compile(rf"(?:LR is at |lr : {_CODE}|ra +: {_VALUE}){CALLER}"),
     # the bad address: x86 and mips print these lines alone only where it means something
     re.compile(r"CR2: (?P<address>[0-9a-f]{8,16})\s*$"),
     re.compile(r"BadVA +: (?P<address>[0-9a-f]{8,16})\s*$"),
@@ -47,6 +55,9 @@ _FAULT_FACTS = (
     re.compile(r"(?:rcu:)?\s*(?P<cpu>\d{1,4})-\S{1,8}: \("),            # who stalls RCU
     re.compile(r"NMI backtrace for cpu (?P<cpu>\d{1,4})"),
 )
+
+# Groups that name the same place: its parts must come from one line.
+_PLACES = (frozenset({"name", "bare", "nowhere"}), frozenset({"caller_name", "caller_bare"}))
 
 _BOOT_FACTS = (
     re.compile(r"Linux version (?P<release>\d[^ ]{0,80})"),
@@ -60,9 +71,16 @@ _SOME_BOOT_FACT = re.compile(r"Linux v|CPU: \d|Pid: |Hardware n|OF: |Machine|MIP
 
 _KILLED = re.compile(
     r"(?:(?:Memory cgroup )?[Oo]ut of memory(?: \([^)]{0,40}\))?: )?Kill(?:ed)? process "
-    r"(?P<pid>\d{1,10}) \((?P<victim>.{1,64}?)\)(?P<rest>.*)")
+    r"(?P<pid>\d{1,10}) \((?P<victim>.{1,64})\)(?P<rest>.*)")
 _RSS = re.compile(r"\b(?:anon|file|shmem)-rss:(\d{1,15})kB")
-_CHOSEN = re.compile(r"oom-kill:.*,task=(?P<victim>.{1,64}),pid=(?P<pid>\d{1,10}),uid=")
+_CHOSEN = re.compile(r"oom-kill:.*,task=(?P<victim>.{1,64}),pid=(?P<pid>\d{1,10}),uid=(?P<rest>)")
+
+# What the kernel says when it cannot read flash or a disk; the first kind of these counts.
+_READ_ERRORS = {
+    "SquashFS read errors": re.compile(r"(?:squashfs: )?SQUASHFS error: "),
+    "UBI read errors": re.compile(r"ubi\d{1,3} error|UBI error|UBIFS error"),
+    "I/O errors": re.compile(r"(?:\w{1,40}: )?(?:Buffer )?I/O error"),
+}
 
 
 def fault_facts(lines: Iterable[Line]) -> dict[str, str]:
@@ -71,13 +89,14 @@ def fault_facts(lines: Iterable[Line]) -> dict[str, str]:
     for line in lines:
         for pattern in _FAULT_FACTS:
             found = pattern.match(line.text)
-            if found and not ("name" in found.groupdict() and _has_place(facts)):
+            if found and not _answered(found.groupdict().keys(), facts.keys()):
                 facts = {**_groups(found), **facts}
     return facts
 
 
-def _has_place(facts: dict[str, str]) -> bool:
-    return "name" in facts or "bare" in facts
+def _answered(asked: Set[str], known: Set[str]) -> bool:
+    """Whether a pattern with these groups asks for a place that is known already."""
+    return any(asked & place and known & place for place in _PLACES)
 
 
 def _groups(match: re.Match[str]) -> dict[str, str]:
@@ -107,6 +126,15 @@ def oom_facts(lines: Sequence[Line], trigger: str | None) -> Oom:
         found = _KILLED.match(line.text) or _CHOSEN.match(line.text)
         if found:
             victim, pid = found["victim"], int(found["pid"])
-            sizes = _RSS.findall(line.text)
+            sizes = _RSS.findall(found["rest"])
             rss = sum(map(int, sizes)) if sizes else rss
     return Oom(victim, pid, rss, trigger)
+
+
+def read_errors(lines: Sequence[Line]) -> str | None:
+    """What kind of errors kept these lines' kernel from reading its files; None: they do not say.
+
+    A file system's own words go before those of the device below it.
+    """
+    return next((kind for kind, pattern in _READ_ERRORS.items()
+                 if any(pattern.match(line.text) for line in lines)), None)

@@ -18,16 +18,16 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..record import Frame, Kernel
-from .facts import boot_facts, fault_facts, oom_facts
+from .facts import boot_facts, fault_facts, oom_facts, read_errors
 from .line import Line, last_time, lines_of
 from .plumbing import below_interrupt, informative
 from .rules import HANGS, PanicRule, fault_rule, panic_rule
-from .symbol import Place, trace
+from .symbol import PAGE, Place, is_nowhere, place, shortened, trace
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explain", "explain_end"]
 
 _TITLE = re.compile(r"([A-Z][A-Za-z]{2,15})#(\d{1,9}) Part(\d{1,9})\s*$")
-_PANIC = re.compile(r"(?:Kernel panic - )?not syncing: ?(?P<message>.*)")
+_PANIC = re.compile(r"Kernel panic - not syncing: ?(?P<message>.*)")
 _END = re.compile(r"---\[ end trace")
 
 # Linux before v5.8 told three kinds of shutdown apart.
@@ -35,9 +35,9 @@ _REASONS = {"Panic": "panic", "Oops": "oops", "Emergency": "emergency", "Shutdow
             "Restart": "shutdown", "Halt": "shutdown", "Poweroff": "shutdown"}
 
 _MOMENT = 10.0          # seconds within which one fault's report is printed, and leads to others
-_NEAR_END = 30.0        # seconds before the end of a panic's log that has lost the panic itself
+_NEAR_END = 30.0        # seconds before the end of a log that are about how it ends
 _LONGEST = 2000         # lines of a report
-_PAGE = 4096            # bytes around address 0 that belong to no one
+_MESSAGE = 240          # characters of a message
 
 _NO_CULPRIT = frozenset({"oom", "init-died", "no-root"})
 
@@ -47,10 +47,13 @@ class Explanation(NamedTuple):
 
     kernel: Kernel
     uptime: float | None        # the last time stamp: seconds since boot
-    culprit: str | None         # the function the program counter was in; None: not said
+    culprit: str | None         # the function the program counter was in, or that jumped to
+                                # where no code is; None: not said
     message: str | None         # what the panic, or else the report's first line, says;
                                 # None: nothing went wrong, or nothing says what
-    seconds: int | None         # how long it hung
+    seconds: int | None = None  # how long it hung
+    jump: str | None = None     # the address near NULL that it jumped to; None: it did not
+    unread: str | None = None   # what kind of errors came shortly before init died
 
 
 class Report(NamedTuple):
@@ -73,14 +76,30 @@ class Report(NamedTuple):
 def explain(text: str) -> Explanation:
     """What the log in `text` says; fields that it does not say are None.  Never raises."""
     lines = lines_of(text)
+    return _explained([line for line in lines if not line.user])._replace(uptime=last_time(lines))
+
+
+def explain_end(text: str) -> Explanation | None:
+    """What a log without a title says about the panic it ends with; None: it ends otherwise."""
+    lines = lines_of(text)
+    end = last_time(lines)
+    found = _explained([line for line in lines if not line.user and _near(line.time, end)])
+    return found if found.kernel.reason == "panic" and found.message is not None else None
+
+
+def _explained(lines: Sequence[Line]) -> Explanation:
+    """What these lines of the kernel say; the uptime is left out."""
     reason, sequence, part = _title(lines)
     reports = _reports(lines)
     if not sequence and reason == "unknown":
         reason = _reason_without_title(reports)
     kernel = _said(Kernel(reason, sequence, part), boot_facts(lines))
     chosen = _chosen(reason, reports, last_time(lines))
-    found = _told(kernel, chosen) if chosen else Explanation(kernel, None, None, None, None)
-    return found._replace(uptime=last_time(lines))
+    if not chosen:
+        return Explanation(kernel, None, None, None)
+    found = _told(kernel, chosen)
+    init_died = found.kernel.cause == "init-died"
+    return found._replace(unread=_unread(lines, chosen) if init_died else None)
 
 
 def _title(lines: Sequence[Line]) -> tuple[str, int | None, int | None]:
@@ -128,14 +147,14 @@ def _report(line: Line) -> Report | None:
     """The report that begins with this line."""
     panic = _PANIC.match(line.text)
     if panic:
-        message = panic["message"].strip()
+        message = panic["message"].strip()[:_MESSAGE]
         panic_is, match = panic_rule(message)
         return Report(panic_is.cause, "panic", message, _fields(match), [line], panic_is)
     fault = fault_rule(line.text)
     if not fault:
         return None
     rule, match = fault
-    return Report(rule.cause, rule.grade, line.text.strip(), _fields(match), [line])
+    return Report(rule.cause, rule.grade, line.text.strip()[:_MESSAGE], _fields(match), [line])
 
 
 def _fields(match: re.Match[str]) -> dict[str, str]:
@@ -203,6 +222,8 @@ def _cause_of_panic(panic: Report, earlier: Sequence[Report]) -> Report:
     cause = _first_of_chain(causes)
     if cause.grade == "oom":
         cause = cause._replace(message=panic.message)
+    if cause.grade == "rest" and panic.rule and panic.cause in panic.rule.after:
+        cause = cause._replace(cause=panic.cause, message=panic.message)
     return cause._replace(panic_lines=panic.lines) if cause.cut_by_panic else cause
 
 
@@ -241,17 +262,17 @@ def _told(kernel: Kernel, report: Report) -> Explanation:
     frames = trace(report.lines) or trace(report.panic_lines)
     if report.cause in HANGS:
         frames = below_interrupt(frames)
-    where = _place(facts)
-    cause = _refined(report.cause, where, facts.get("address"))
+    where, jump = _culprit(facts)
+    cause = _refined(report.cause, where, facts.get("address", jump))
     shown = where or (None if cause in _NO_CULPRIT else _first_place(frames))
     kernel = _said(kernel, facts)._replace(
         cause=cause, process=facts.get("process"), pid=_int(facts.get("pid")),
-        cpu=_int(facts.get("cpu")), address=_address(facts.get("address")), trace=frames,
+        cpu=_int(facts.get("cpu")), address=_address(facts.get("address")), trace=shortened(frames),
         oom=oom_facts(report.lines, facts.get("trigger")) if cause == "oom" else None)
     if shown:
         kernel = kernel._replace(**shown._asdict())
     return Explanation(kernel, None, where.function if where else None, report.message,
-                       _int(facts.get("seconds")))
+                       _int(facts.get("seconds")), jump)
 
 
 def _said(kernel: Kernel, facts: dict[str, str]) -> Kernel:
@@ -269,16 +290,18 @@ def _facts(report: Report) -> dict[str, str]:
     facts = fault_facts(report.lines)
     if "name" in report.fields or "bare" in report.fields:
         facts = {name: value for name, value in facts.items()
-                 if name not in ("name", "bare", "offset", "module")}
+                 if name not in ("name", "bare", "nowhere", "offset", "module")}
     return {**facts, **report.fields}
 
 
-def _place(facts: dict[str, str]) -> Place | None:
-    """Where the program counter was; None: not said, or a jump to nowhere."""
-    function = facts.get("name") or facts.get("bare", "0x0")
-    if function.startswith("0x") and int(function, 16) < _PAGE:
-        return None
-    return Place(function, facts.get("offset"), facts.get("module"))
+def _culprit(facts: dict[str, str]) -> tuple[Place | None, str | None]:
+    """Where the program counter was, or if that is nowhere, who jumped there, and to where."""
+    where = Place("0x0", None, None) if "nowhere" in facts else place(facts)
+    if where is None or not is_nowhere(where.function):
+        return where, None
+    caller = place(facts, "caller_")
+    known = caller is not None and not is_nowhere(caller.function)
+    return caller if known else None, _address(where.function)
 
 
 def _first_place(frames: Sequence[Frame]) -> Place | None:
@@ -299,7 +322,7 @@ def _refined(cause: str, where: Place | None, address: str | None) -> str:
 
 def _is_near_null(address: int) -> bool:
     """Whether the address is a member, before or behind, of a structure at NULL."""
-    return address < _PAGE or any(0 < (1 << bits) - address <= _PAGE for bits in (32, 64))
+    return address < PAGE or any(0 < (1 << bits) - address <= PAGE for bits in (32, 64))
 
 
 def _address(text: str | None) -> str | None:
@@ -307,6 +330,12 @@ def _address(text: str | None) -> str | None:
     if text is None or "ptrval" in text:
         return None
     return "0x0" if "null" in text.lower() else hex(int(text, 16))
+
+
+def _unread(lines: Sequence[Line], panic: Report) -> str | None:
+    """What could not be read shortly before the panic."""
+    before = lines[:lines.index(panic.lines[0])]
+    return read_errors([line for line in before if _near(line.time, panic.time)])
 
 
 def _int(text: str | None) -> int | None:

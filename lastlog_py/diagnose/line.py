@@ -1,6 +1,8 @@
 """The lines of a kernel log: `<4>[   12.345678] message`.
 
-Source: kernel/printk/printk.c: info_print_prefix, print_caller (v5.1+; `[T123]`, `[C0]`).
+Source: kernel/printk/printk.c: info_print_prefix, print_caller (v5.1+; `[T123]`, `[C0]`),
+devkmsg_write: what programs write to /dev/kmsg gets a facility other than the kernel's, which
+is 0, so that its level is 8 or more.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import NamedTuple
 __all__ = ["Line", "last_time", "lines_of"]
 
 # The level, the time stamp, the caller: each may be missing.
-_PREFIX = re.compile(r"(?:<\d{1,3}>)?(?:\[ {0,11}(\d{1,12}\.\d{1,9})\] ?)?"
+_PREFIX = re.compile(r"(?:<(\d{1,4})>)?(?:\[ {0,11}(\d{1,12}\.\d{1,9})\] ?)?"
                      r"(?:\[ {0,11}[TC]\d{1,10}\] )?")
 
 # No kernel prints longer lines (PRINTK_MESSAGE_MAX is 2048 since v6.0, 1024 before), and no log
@@ -20,12 +22,15 @@ _PREFIX = re.compile(r"(?:<\d{1,3}>)?(?:\[ {0,11}(\d{1,12}\.\d{1,9})\] ?)?"
 _LONGEST = 2048
 _FIRST, _LAST = 1000, 12000
 
+_FIRST_USER_LEVEL = 8
+
 
 class Line(NamedTuple):
     """One line."""
 
     time: float | None          # seconds since boot; None: it carries no stamp
     text: str                   # the message
+    user: bool = False          # a program wrote it to /dev/kmsg, not the kernel
 
 
 def lines_of(text: str) -> list[Line]:
@@ -39,7 +44,9 @@ def lines_of(text: str) -> list[Line]:
 def _line(line: str) -> Line:
     prefix = _PREFIX.match(line)
     assert prefix is not None       # everything in it is optional
-    return Line(float(prefix[1]) if prefix[1] else None, line[prefix.end():].rstrip("\r"))
+    return Line(time=float(prefix[2]) if prefix[2] else None,
+                text=line[prefix.end():].rstrip("\r"),
+                user=int(prefix[1] or 0) >= _FIRST_USER_LEVEL)
 
 
 def last_time(lines: Sequence[Line]) -> float | None:

@@ -1,15 +1,16 @@
 """Functions that stand in a call trace without saying anything about the fault.
 
-A name may hold `*` for any rest.  Frames of a module are never plumbing: a driver may call
+A name may end in `*` for any rest.  Frames of a module are never plumbing: a driver may call
 its function what it likes.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ..record import Frame
+from .symbol import is_nowhere
 
 __all__ = ["below_interrupt", "base_name", "informative", "is_plumbing"]
 
@@ -90,9 +91,22 @@ SLEEPING = """
 """
 
 
-def _table(*groups: str) -> re.Pattern[str]:
-    names = (re.escape(name).replace(r"\*", r"[\w.]*") for name in " ".join(groups).split())
-    return re.compile(rf"(?:{'|'.join(names)})\Z")
+class Table(NamedTuple):
+    """A set of functions."""
+
+    names: frozenset[str]
+    beginnings: tuple[str, ...]         # of further names
+
+    def holds(self, frame: Frame) -> bool:
+        """Whether the frame is of such a function of the kernel itself."""
+        name = base_name(frame.function)
+        return not frame.module and (name in self.names or name.startswith(self.beginnings))
+
+
+def _table(*groups: str) -> Table:
+    names = " ".join(groups).split()
+    return Table(frozenset(name for name in names if not name.endswith("*")),
+                 tuple(name[:-1] for name in names if name.endswith("*")))
 
 
 _WATCHDOGS = _table(WATCHDOGS)
@@ -107,11 +121,7 @@ def base_name(function: str) -> str:
 
 def is_plumbing(frame: Frame) -> bool:
     """Whether the frame says nothing about the fault."""
-    return _is(_PLUMBING, frame)
-
-
-def _is(table: re.Pattern[str], frame: Frame) -> bool:
-    return not frame.module and table.match(base_name(frame.function)) is not None
+    return _PLUMBING.holds(frame) or is_nowhere(frame.function)
 
 
 def informative(frames: Iterable[Frame]) -> list[Frame]:
@@ -124,8 +134,8 @@ def below_interrupt(frames: Sequence[Frame]) -> tuple[Frame, ...]:
 
     The whole trace, where it does not begin in such an interrupt, or holds nothing below it.
     """
-    watchdogs = [index for index, frame in enumerate(frames) if _is(_WATCHDOGS, frame)]
+    watchdogs = [index for index, frame in enumerate(frames) if _WATCHDOGS.holds(frame)]
     first = watchdogs[-1] if watchdogs else len(frames)
-    door = next((index for index in range(first, len(frames)) if _is(_DOORS, frames[index])), None)
+    door = next((index for index in range(first, len(frames)) if _DOORS.holds(frames[index])), None)
     rest = () if door is None else tuple(frames[door + 1:])
     return rest if informative(rest) else tuple(frames)

@@ -76,6 +76,7 @@ FAULTS = tuple(Rule(*row) for row in (
     (r"Unhandled kernel unaligned access", "bad-access"),
     (r"(?:Data|Instruction) bus error, ", "bus-error"),
     (r"(?:Cache|Uncorrectable cache) error exception", "bus-error"),
+    (r"Got mcheck at ", "bus-error"),
     # arm64: kernel/traps.c; "Bad mode" until v4.15
     (r"SError Interrupt on CPU(?P<cpu>\d{1,4})", "bus-error"),
     (r"Bad mode in Error handler detected", "bus-error"),
@@ -93,7 +94,7 @@ FAULTS = tuple(Rule(*row) for row in (
     (r"Oops\[#\d", "other"),
     # hangs: kernel/watchdog.c, watchdog_hld.c, hung_task.c, rcu/tree_stall.h
     (r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d{1,4}) stuck for "
-     r"(?P<seconds>\d{1,9})s! \[(?P<process>[^\]]{0,64}):(?P<pid>\d{1,10})\]",
+     r"(?P<seconds>\d{1,9})s! \[(?P<process>.{0,64}):(?P<pid>\d{1,10})\]",
      "soft-lockup", "hang"),
     (r"(?:NMI )?(?:watchdog: )?(?:BUG: )?(?:CPU\d{1,4}: )?Watchdog detected hard LOCKUP on cpu "
      r"?(?P<cpu>\d{1,4})", "hard-lockup", "hang"),
@@ -112,7 +113,7 @@ FAULTS = tuple(Rule(*row) for row in (
     (r"BUG: (?:scheduling while atomic|sleeping function|Bad |using )", "bug", "warning"),
     (r"Division by zero in kernel", "divide", "warning"),
     # the rest of a report whose start fell out of the log
-    (r"(?:RIP: 0010:|EIP is at |PC is at |pc : [A-Za-z_]|epc +: )", "other", "rest"),
+    (r"(?:RIP: 0010:|EIP is at |PC is at |pc : (?:[A-Za-z_]|0x)|epc +: )", "other", "rest"),
 ))
 
 _FATAL = frozenset({"fatal", "rest"})
@@ -120,7 +121,6 @@ _FATAL = frozenset({"fatal", "rest"})
 
 def _after(cause: str) -> frozenset[str]:
     return frozenset({cause, "rest"})
-
 
 
 PANICS = tuple(PanicRule(*row) for row in (
@@ -135,7 +135,7 @@ PANICS = tuple(PanicRule(*row) for row in (
     (r"stack-protector: [Kk]ernel stack is corrupted in: *(?:" + PLACE + ")?", "stack-corruption"),
     (r"corrupted stack end detected|kernel stack overflow|Stack overflow", "stack-corruption",
      _after("stack-corruption")),
-    (r"Asynchronous SError|.{0,20}SError|.{0,40}[Mm]achine check|Fatal [Mm]achine check"
+    (r"Asynchronous SError|.{0,20}SError|.{0,40}[Mm]achine [Cc]heck"
      r"|.{0,40}[Cc]ache error|.{0,40}[Hh]ardware error|.{0,20}bus error", "bus-error",
      _after("bus-error")),
     (r"NMI: Not continuing|NMI: IOCK|NMI IOCK", "bus-error"),

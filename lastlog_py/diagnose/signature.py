@@ -1,8 +1,9 @@
 """What groups equal crashes: the signature `k1:` of a kernel crash.
 
 The hashed text names, joined with `|`:
-1. the function the program counter was in, or else the cause of a fault, or else the panic's
-   message with numbers masked; for a hang the mark "hang" before it;
+1. the function the program counter was in, or else what the kernel says of the fault or panic,
+   with numbers masked; for a hang the mark "hang" before it.  After a jump to where no code is,
+   the cause and the function that jumped;
 2. the next six reliable frames of the call trace that are not plumbing.
 Names are cut at the first dot (`.isra.0`, `.constprop.0`, `.part.0`).  A kernel without symbols
 prints addresses: of those the last three digits count, which moving a module or the kernel to
@@ -23,12 +24,12 @@ from .rules import HANGS
 __all__ = ["hashed_text", "signature"]
 
 _FRAMES = 6
-_NUMBER = re.compile(r"\b(?:0x[0-9a-f]+|(?=[a-f]*\d)[0-9a-f]{8,}|\d+)", re.IGNORECASE)
+_NUMBER = re.compile(r"(?:\b|(?<=\bCPU))(?:0x[0-9a-f]+|[0-9a-f]{8,}|\d[0-9a-f]*)|\(null\)",
+                     re.IGNORECASE)
 _MESSAGE = 120          # characters of a message that count
 
-# Causes whose first line reads differently on every architecture.
-_FAULTS = frozenset({"null-pointer", "bad-access", "bug", "divide", "undefined-instruction",
-                     "bus-error", "warning"})
+# What a jump to where no code is causes; every architecture says it in other words.
+_BAD_POINTERS = frozenset({"null-pointer", "bad-access"})
 
 # A trace through it says no more than the message does, and arm64's leaves it out.
 _SAID_ALREADY = frozenset({"sysrq_handle_crash"})
@@ -56,11 +57,12 @@ def _culprit(explanation: Explanation) -> Iterator[str]:
     hang = kernel.cause in HANGS
     if hang:
         yield "hang"
+    jumped = explanation.jump is not None and kernel.cause in _BAD_POINTERS
+    if jumped:
+        yield kernel.cause
     if explanation.culprit:
         yield _name(explanation.culprit, kernel.module)
-    elif kernel.cause in _FAULTS:
-        yield kernel.cause
-    elif not (hang and informative(kernel.trace)):
+    elif not (jumped or (hang and informative(kernel.trace))):
         yield _masked(explanation.message or "")
 
 

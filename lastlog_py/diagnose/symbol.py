@@ -10,22 +10,28 @@ Every pattern is anchored and works on one line of bounded length.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..record import Frame
 from .line import Line
 
-__all__ = ["PLACE", "Place", "place", "trace"]
+__all__ = ["CALLER", "PAGE", "PLACE", "Place", "is_nowhere", "place", "shortened", "trace"]
+
+_LONGEST = 128          # characters of a name; longer ones, of Rust functions, are cut
+_FRAMES = 64            # frames of a trace worth keeping
+PAGE = 4096             # bytes around address 0 that belong to no one
 
 # f+0x8/0x14 [mod], f+0x8/0x14 [mod 0123abcd] (STACKTRACE_BUILD_ID, v5.14), or a bare address.
 _MODULE = r"(?: \[(?P<{0}module>[\w.-]{{1,64}})(?:[ @][^\]]{{0,80}})?\])?"
-_NAME = r"(?P<{0}name>[A-Za-z_$][\w.$]{{0,255}})"
+_NAME = r"(?P<{0}name>[A-Za-z_$][\w.$]{{0,511}})"
 _OFFSET = r"\+(?P<{0}offset>0x[0-9a-f]{{1,16}})(?:/0x[0-9a-f]{{1,16}})?"
 _BARE = r"(?P<{0}bare>0x[0-9a-f]{{1,16}})"
 _ADDRESS = r"(?:\[<[^>]{0,20}>\] *)"
 
-PLACE = f"(?:{_NAME}{_OFFSET}|{_BARE}){_MODULE}".format("")
+_PLACE = f"(?:{_NAME}{_OFFSET}|{_BARE}){_MODULE}"
+PLACE = _PLACE.format("")
+CALLER = _PLACE.format("caller_")
 
 _FRAME = re.compile(
     r"\s*(?:<[A-Z#/]{2,8}>\s*){0,4}"            # <IRQ> before the first frame, until v4.9
@@ -34,7 +40,7 @@ _FRAME = re.compile(
     + r"(?:\(\))?(?: \([A-Z]{1,4}\))*\s*$")     # arm64 v6.10: " (P)" marks the program counter
 
 # arm: "[<c010>] (f) from [<c011>] (g+0x10/0x20)"; since v5.15 "f from g+0x10/0x20".
-_CALLEE = (r"\(?(?:(?P<callee>[A-Za-z_$][\w.$]{0,255})(?:\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16})?"
+_CALLEE = (r"\(?(?:(?P<callee_name>[A-Za-z_$][\w.$]{0,511})(?:\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16})?"
            r"|0x[0-9a-f]{1,16})" + _MODULE.format("callee_") + r"\)?")
 _ARM_FRAME = re.compile(r"\s*" + _ADDRESS + "?" + _CALLEE + r" ?from " + _ADDRESS + r"?\(?"
                         + PLACE + r"\)?\s*$")
@@ -52,10 +58,17 @@ class Place(NamedTuple):
     module: str | None
 
 
-def place(match: re.Match[str]) -> Place:
-    """The place that `PLACE` found."""
-    groups = match.groupdict()
-    return Place(groups["name"] or groups["bare"], groups["offset"], groups["module"])
+def place(facts: Mapping[str, str | None], which: str = "") -> Place | None:
+    """The place that `PLACE`, or with "caller_" `CALLER`, found; None: neither did."""
+    function = facts.get(f"{which}name") or facts.get(f"{which}bare")
+    if not function:
+        return None
+    return Place(function[:_LONGEST], facts.get(f"{which}offset"), facts.get(f"{which}module"))
+
+
+def is_nowhere(function: str) -> bool:
+    """Whether a bare address is near NULL, where there is no code."""
+    return function.startswith("0x") and int(function, 16) < PAGE
 
 
 def trace(lines: Iterable[Line]) -> tuple[Frame, ...]:
@@ -64,6 +77,13 @@ def trace(lines: Iterable[Line]) -> tuple[Frame, ...]:
     for text in _trace_lines(line.text for line in lines):
         frames += _arm_frames(text, first=not frames) or _frames(text)
     return tuple(frames)
+
+
+def shortened(frames: Sequence[Frame]) -> tuple[Frame, ...]:
+    """Of a trace too long to keep the innermost frames; those left on the stack go first."""
+    if len(frames) > _FRAMES:
+        frames = [frame for frame in frames if frame.reliable] or frames
+    return tuple(frames[:_FRAMES])
 
 
 def _trace_lines(texts: Iterable[str]) -> Iterator[str]:
@@ -83,7 +103,8 @@ def _trace_lines(texts: Iterable[str]) -> Iterator[str]:
 
 def _frames(text: str) -> list[Frame]:
     found = _FRAME.match(text)
-    return [_frame(place(found), not (found["guess"] or found["unreliable"]))] if found else []
+    where = place(found.groupdict()) if found else None
+    return [_frame(where, not (found["guess"] or found["unreliable"]))] if found and where else []
 
 
 def _frame(where: Place, reliable: bool) -> Frame:
@@ -97,5 +118,6 @@ def _arm_frames(text: str, first: bool) -> list[Frame]:
     found = _ARM_FRAME.match(text)
     if not found:
         return []
-    callee = Frame(found["callee"], None, found["callee_module"], True) if found["callee"] else None
-    return ([callee] if first and callee else []) + [_frame(place(found), True)]
+    groups = found.groupdict()
+    places = [place(groups, "callee_") if first else None, place(groups)]
+    return [_frame(each, True) for each in places if each]

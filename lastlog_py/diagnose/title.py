@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from ..record import Kernel, Oom
 from .kernel_log import Explanation
 
-__all__ = ["kernel_title", "other_title"]
+__all__ = ["console_title", "kernel_title", "other_title"]
 
-# By cause; {where} is " in f [module]" or "", {at} " at 0x10" or "", {cpu} "CPU 0" or
-# "a processor", {secs} " for 22 s" or "", {who} the process or "a process".
+# By cause; {where} is " in f [module]", ": jump to address 0x0 from f" or "", {at} " at 0x10" or
+# "", {cpu} "CPU 0" or "a processor", {secs} " for 22 s" or "", {who} the process or "a process",
+# {where_else_words} {where} or else ": " and the message, {init} how init died, {unread}
+# " after I/O errors" or "".
 _BY_CAUSE = {
     "null-pointer": "NULL pointer dereference{where}",
     "bad-access": "Bad memory access{at}{where}",
@@ -16,14 +20,14 @@ _BY_CAUSE = {
     "stack-corruption": "Kernel stack corrupted{where}",
     "divide": "Division by zero{where}",
     "undefined-instruction": "Undefined instruction{where}",
-    "bus-error": "Bus error{where}",
+    "bus-error": "Bus error{where_else_words}",
     "soft-lockup": "Soft lockup: {cpu} stuck{secs}{where}",
     "hard-lockup": "Hard lockup: {cpu} stuck{secs}{where}",
     "hung-task": "Hung task: {who} blocked{secs}{where}",
     "rcu-stall": "RCU stall: {cpu} stuck{where}",
     "sysrq": "sysrq: a crash was asked for (echo c > /proc/sysrq-trigger)",
     "watchdog": "Watchdog timeout{where}",
-    "init-died": "The init process died: {message}",
+    "init-died": "{init}{unread}",
     "no-root": "No root file system: {message}",
     "warning": "Kernel warning{where}",
 }
@@ -31,8 +35,18 @@ _BY_CAUSE = {
 _NOTHING_WRONG = {"shutdown": "Clean shutdown", "emergency": "Emergency restart"}
 _DUMP = {"panic": "Kernel panic", "oops": "Kernel oops"}
 
-# The message's part that the title says already.
-_SAID = {"init-died": "Attempted to kill init! ", "no-root": "VFS: "}
+# kernel/exit.c: the signal in the low seven bits, else the exit status in the next byte.
+_EXIT_CODE = r"Attempted to kill init! +exitcode=0x([0-9a-f]{1,8})"
+# 10 and 12 as on MIPS: elsewhere they are signals that do not kill init.
+_SIGNALS = {
+    4: "SIGILL (illegal instruction)", 5: "SIGTRAP (breakpoint)", 6: "SIGABRT (abort)",
+    7: "SIGBUS (bus error)", 8: "SIGFPE (arithmetic error)", 9: "SIGKILL (killed)",
+    10: "SIGBUS (bus error)", 11: "SIGSEGV (segmentation fault)",
+    12: "SIGSYS (bad system call)", 15: "SIGTERM (terminated)", 31: "SIGSYS (bad system call)",
+}
+
+# Causes that say less than the kernel's own words.
+_IN_ITS_WORDS = frozenset({"other", "init-died", "no-root"})
 
 _OTHER_KINDS = {
     "console": "Console output of the boot before",
@@ -58,20 +72,43 @@ def kernel_title(explanation: Explanation) -> str:
 
 
 def _words(explanation: Explanation) -> dict[str, str]:
-    kernel, seconds = explanation.kernel, explanation.seconds
+    kernel, seconds, where = explanation.kernel, explanation.seconds, _where(explanation)
     return {
-        "where": _where(kernel),
+        "where": where,
+        "where_else_words": where or (explanation.message and f": {explanation.message}") or "",
         "at": f" at {kernel.address}" if kernel.address else "",
         "cpu": "a processor" if kernel.cpu is None else f"CPU {kernel.cpu}",
         "secs": "" if seconds is None else f" for {seconds} s",
         "who": kernel.process or "a process",
-        "message": (explanation.message or "").removeprefix(_SAID.get(kernel.cause, "")),
+        "message": (explanation.message or "").removeprefix("VFS: "),
+        "init": _init(explanation.message or ""),
+        "unread": f" after {explanation.unread}" if explanation.unread else "",
     }
 
 
-def _where(kernel: Kernel) -> str:
+def _where(explanation: Explanation) -> str:
+    function = _function(explanation.kernel)
+    if explanation.jump:
+        return f": jump to address {explanation.jump}" + (function and f" from {function}")
+    return function and f" in {function}"
+
+
+def _function(kernel: Kernel) -> str:
+    """"f", "f [module]", "" where it is not known."""
     module = f" [{kernel.module}]" if kernel.module else ""
-    return f" in {kernel.function}{module}" if kernel.function else ""
+    return f"{kernel.function}{module}" if kernel.function else ""
+
+
+def _init(message: str) -> str:
+    """How the init process died."""
+    found = re.match(_EXIT_CODE, message)
+    if not found:
+        return "The init process died"
+    code = int(found[1], 16)
+    signal = code & 0x7f
+    if signal:
+        return f"init was killed by {_SIGNALS.get(signal, f'signal {signal}')}"
+    return f"init exited with status {code >> 8 & 0xff}"
 
 
 def _oom(explanation: Explanation) -> str:
@@ -92,8 +129,8 @@ def _unnamed(explanation: Explanation) -> str:
     """Where no rule knows the cause: the kernel's own words."""
     kernel = explanation.kernel
     name = _DUMP.get(kernel.reason, "Kernel crash")
-    if kernel.function and explanation.culprit:
-        return name + _where(kernel)
+    if explanation.jump or (kernel.function and explanation.culprit):
+        return name + _where(explanation)
     if explanation.message:
         return f"{name}: {explanation.message}"
     return f"{name}; what was captured does not say why"
@@ -103,6 +140,12 @@ def other_title(kind: str, uptime: float | None) -> str:
     """The title of a record that is no kernel dump."""
     until = "" if uptime is None else f", up to {_duration(uptime)} after its start"
     return _OTHER_KINDS.get(kind, kind) + until
+
+
+def console_title(panic: Explanation) -> str:
+    """The title of console output that ends with this panic."""
+    own_words = panic.kernel.cause in _IN_ITS_WORDS and panic.message
+    return f"Console output up to a kernel panic: {own_words or kernel_title(panic)}"
 
 
 def _duration(seconds: float) -> str:

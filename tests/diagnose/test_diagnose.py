@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastlog_py.diagnose import explain, explain_all, signature_text
-from lastlog_py.record import Record, Source, captured
+from lastlog_py.diagnose.crash import group
+from lastlog_py.record import Kernel, Record, Source, captured
 from tests.samples import kernel_text
 
 LOGS = Path(__file__).parent.parent / "data" / "logs"
@@ -52,7 +55,15 @@ TITLES_OF_TEXTS = [
     (panic("sysrq triggered crash"),
      "sysrq: a crash was asked for (echo c > /proc/sysrq-trigger)"),
     (panic("Attempted to kill init! exitcode=0x00007f00"),
-     "The init process died: exitcode=0x00007f00"),
+     "init exited with status 127"),
+    (panic("Attempted to kill init! exitcode=0x00000100"), "init exited with status 1"),
+    (panic("Attempted to kill init! exitcode=0x00000007"), "init was killed by SIGBUS (bus error)"),
+    (panic("Attempted to kill init! exitcode=0x0000008b"),
+     "init was killed by SIGSEGV (segmentation fault)"),
+    (panic("Attempted to kill init! exitcode=0x0000002a"), "init was killed by signal 42"),
+    (panic("Attempted to kill init!"), "The init process died"),
+    (panic("Fatal machine check"), "Bus error: Fatal machine check"),
+    (panic("A" * 5000), "Kernel panic: " + "A" * 240),
     (panic("VFS: Unable to mount root fs on unknown-block(31,5)"),
      "No root file system: Unable to mount root fs on unknown-block(31,5)"),
     (panic("Out of memory and no killable processes..."), "Out of memory (nothing left to kill)"),
@@ -66,6 +77,27 @@ TITLES_OF_TEXTS = [
     ("Emergency#3 Part1\n", "Emergency restart (Emergency#3)"),
     ("", "Kernel crash; what was captured does not say why"),
 ]
+
+ERRORS = [
+    ("SQUASHFS error: Unable to read page, block 5e4f8, size 1d5d0", " after SquashFS read errors"),
+    ("blk_update_request: I/O error, dev mtdblock5, sector 9 op 0x0:(READ)\n"
+     "<3>[    8.900000] SQUASHFS error: xz decompression failed", " after SquashFS read errors"),
+    ("ubi0 error: ubi_io_read: error -74 while reading 4096 bytes", " after UBI read errors"),
+    ("Buffer I/O error on dev mmcblk0p2, logical block 3", " after I/O errors"),
+    ("I/O error, dev sda, sector 3", " after I/O errors"),
+    ("squashfs: version 4.0 (2009/01/31) Phillip Lougher", ""),
+]
+
+
+@pytest.mark.parametrize(("errors", "words"), ERRORS)
+def test_why_init_may_have_died(errors: str, words: str) -> None:
+    death = panic("Attempted to kill init! exitcode=0x00000007").split("\n", 1)
+    text = f"{death[0]}\n<3>[    8.800000] {errors}\n{death[1]}"
+    assert explain(record(text)).title == "init was killed by SIGBUS (bus error)" + words
+    long_ago = text.replace("[    9.000000]", "[   99.000000]")
+    assert explain(record(long_ago)).title == "init was killed by SIGBUS (bus error)"
+    spoofed = text.replace("<3>", "<11>")
+    assert explain(record(spoofed)).title == "init was killed by SIGBUS (bus error)"
 
 
 @pytest.mark.parametrize(("text", "title"), TITLES_OF_TEXTS)
@@ -87,6 +119,55 @@ def test_a_record_without_a_crash(kind: str, text: str, uptime: float | None, ti
     found = explain(record(text, kind))
     assert (found.uptime, found.title) == (uptime, title)
     assert (found.kernel, found.signature, found.crash) == (None, None, None)
+
+
+# Console output that ends in a panic: its last lines, and what the title says of them.
+ENDS = [
+    ("[   10.000000] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000007\n"
+     "[   10.100000] Rebooting in 3 seconds..\n"
+     "[   10.200000] ---[ end Kernel panic - not syncing: Attempted to kill init! ]---\n",
+     "Attempted to kill init! exitcode=0x00000007"),
+    ("[   10.000000] Kernel panic - not syncing: never heard of\n", "never heard of"),
+    ("[    9.000000][    T1] Unable to handle kernel paging request at virtual address 00000008\n"
+     "[    9.100000][    T1] pc : f+0x4/0x8 [m]\n"
+     "[    9.200000][    T1] Kernel panic - not syncing: Fatal exception in interrupt\n",
+     "NULL pointer dereference in f [m]"),
+    ("Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(31,5)",
+     "VFS: Unable to mount root fs on unknown-block(31,5)"),
+]
+
+
+@pytest.mark.parametrize(("end", "words"), ENDS)
+def test_a_console_that_ends_in_a_panic(end: str, words: str) -> None:
+    console = record("[    1.000000] hello\n" + end, "console")
+    found = explain(console)
+    assert found.title == "Console output up to a kernel panic: " + words
+    assert (found.kernel, found.signature, found.crash) == (None, None, None)
+
+
+@pytest.mark.parametrize(("end", "words"), ENDS)
+def test_a_panic_on_the_console_that_a_dump_tells_of(end: str, words: str) -> None:
+    console = record("[    1.000000] hello\n" + end, "console")
+    dump = record("Panic#1 Part1\n" + "".join(f"<0>{line}\n" for line in end.splitlines()
+                                              if "---[ end" not in line))
+    for records in ([console, dump], [dump, console]):
+        titles = {each.kind: each.title for each in explain_all(records)}
+        assert titles["console"].startswith("Console output of the boot before")
+    other = record("Panic#1 Part1\n<0>[   77.000000] Kernel panic - not syncing: other\n")
+    assert explain_all([other, console])[1].title.endswith(words)
+
+
+def test_a_panic_long_before_the_console_ends_is_none() -> None:
+    """A program may write what it likes to /dev/kmsg, and the console does not show that it did."""
+    text = "[   10.000000] Kernel panic - not syncing: hello\n[  100.000000] eth0: link up\n"
+    assert explain(record(text, "console")).title == (
+        "Console output of the boot before, up to 100 s after its start")
+
+
+def test_a_real_console_whose_panic_a_dump_tells_of() -> None:
+    name = "c01_all_console_pmsg_ftrace"
+    console = captured("console", kernel_text(name, "console-ramoops-0"), SOURCE)
+    assert "Console output of the boot before" in explain_all([console, *dumps(name, "0")])[0].title
 
 
 def test_what_the_maker_of_a_record_called_it_stays() -> None:
@@ -164,6 +245,50 @@ def test_a_dump_between_them() -> None:
 
 def test_dumps_without_numbers() -> None:
     assert crashes([record(OOPS), record(OOPS + FATAL)]) == ["1", "1"]
+
+
+def test_the_soonest_panic_is_meant() -> None:
+    """The same crash in boot after boot, to the microsecond: there is nothing to tell them by."""
+    later = FATAL.replace("10.1", "10.3")
+    records = [record("Panic#2 Part1\n" + OOPS + later), record("Oops#1 Part1\n" + OOPS),
+               record("Panic#2 Part1\n" + OOPS + FATAL)]
+    assert crashes(records) == ["0", "2", "2"]
+
+
+def test_a_panic_long_after_the_oops_is_another_crash() -> None:
+    later = FATAL.replace(" 10.1", "900.1")
+    assert crashes([record("Oops#1 Part1\n" + OOPS),
+                    record("Panic#2 Part1\n" + OOPS + later)]) == ["0", "1"]
+
+
+# How 2,000 pairs of records may differ: the end of the oops, the signatures of oops and panic.
+PAIRS: dict[str, Callable[[int], tuple[int, str, str]]] = {
+    "in nothing": lambda number: (7, "k1:a", "k1:a"),
+    "in time": lambda number: (20 * number, "k1:a", "k1:a"),
+    "in the fault": lambda number: (7, f"k1:{number}", f"k1:{number}"),
+    "all from all": lambda number: (number, f"k1:{number}", f"k1:{-number}"),
+}
+
+
+def pair(number: int, end: int, oops: str, panic: str, damaged: bool) -> list[Record]:
+    """An oops and the panic it led to, as far as `group` cares."""
+    line, source = f"<4>[{end:5}.000000] end\n", SOURCE._replace(torn=damaged)
+    return [Record(f"o{number}", "kernel", line, source, uptime=float(end), signature=oops,
+                   kernel=Kernel("oops", 1, cause="bug")),
+            Record(f"p{number}", "kernel", line + FATAL, source, uptime=end + 0.5,
+                   signature=panic, kernel=Kernel("panic", 2, cause="bug"))]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("differing", PAIRS)
+def test_two_thousand_pairs(differing: str, damaged: bool) -> None:
+    records = [each for number in range(2000)
+               for each in pair(number, *PAIRS[differing](number), damaged=damaged)]
+    start = time.process_time()
+    found = [each.crash for each in group(records)]
+    assert time.process_time() - start < 0.3
+    partner = {"in nothing": "p0", "all from all": "o1999"}.get(differing, "p1999")
+    assert found[-2:] == [partner, "p1999"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["kernel", "console", "pmsg", "ftrace", "log", "boot"]),

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastlog_py.diagnose.kernel_log import explain
-from lastlog_py.record import Frame, Oom, readable
+from lastlog_py.diagnose.signature import hashed_text
+from lastlog_py.diagnose.title import kernel_title
+from lastlog_py.record import Frame, Kernel, Oom, readable
 from tests.samples import kernel_text
 
 LOGS = Path(__file__).parent.parent / "data" / "logs"
@@ -217,6 +219,8 @@ FIRST_LINES = [
     ("Unhandled kernel unaligned access[#1]:", "bad-access", None),
     ("Data bus error, epc == 80012345, ra == 80012340", "bus-error", None),
     ("Instruction bus error, epc == 80012345, ra == 80012340", "bus-error", None),
+    ("Cache error exception:", "bus-error", None),
+    ("Got mcheck at 800104ec", "bus-error", None),
 ]
 
 
@@ -245,6 +249,10 @@ PANICS = [
     ("corrupted stack end detected inside scheduler", "stack-corruption"),
     ("Asynchronous SError Interrupt", "bus-error"),
     ("Fatal Machine check", "bus-error"),
+    ("Fatal machine check", "bus-error"),
+    ("Can't handle the cache error!", "bus-error"),
+    ("Caught Machine Check exception - caused by multiple matching entries in the TLB.",
+     "bus-error"),
     ("Attempted to kill init! exitcode=0x00007f00", "init-died"),
     ("VFS: Unable to mount root fs on unknown-block(31,5)", "no-root"),
     ("No working init found.  Try passing init= option to kernel.", "no-root"),
@@ -259,6 +267,33 @@ def test_the_cause_of_a_panic_alone(message: str, cause: str) -> None:
     kernel = explain(f"Panic#1 Part1\n<0>[    9.000000] Kernel panic - not syncing: {message}\n")
     assert kernel.kernel.cause == cause
     assert kernel.kernel.reason == "panic"
+
+
+# What MIPS prints before it gives up; the place is in the registers alone.
+MIPS_REGISTERS = """<4>[    9.000100] CPU: 0 PID: 245 Comm: init Not tainted 6.6.35 #0
+<4>[    9.000200] $ 0   : 00000000 00000001 fffd5000 00000001
+<4>[    9.000300] epc   : 800104ec flush+0x14/0x54 [m]
+<4>[    9.000400] ra    : 8021d314 caller+0x5c/0x11c
+"""
+MIPS_BUS_ERRORS = [
+    ("Got mcheck at 800104ec", "Caught Machine Check exception - caused by multiple matching "
+     "entries in the TLB."),
+    ("", "Caught Machine Check exception - not caused by multiple matching entries in the TLB."),
+    ("Data bus error, epc == 800104ec, ra == 8021d314\n<4>[    9.000000] Oops[#1]:",
+     "Fatal exception"),
+    ("Instruction bus error, epc == 800104ec, ra == 8021d314\n<4>[    9.000000] Oops[#1]:",
+     "Fatal exception in interrupt"),
+    ("Cache error exception:\n<4>[    9.000000] cp0_errorepc == 800104ec",
+     "Can't handle the cache error!"),
+]
+
+
+@pytest.mark.parametrize(("first", "last"), MIPS_BUS_ERRORS)
+def test_a_bus_error_on_mips(first: str, last: str) -> None:
+    kernel = explain(f"Panic#1 Part1\n<4>[    9.000000] {first}\n{MIPS_REGISTERS}"
+                     f"<0>[    9.100000] Kernel panic - not syncing: {last}\n").kernel
+    assert (kernel.cause, kernel.function, kernel.offset, kernel.module) == (
+        "bus-error", "flush", "0x14", "m")
 
 
 def test_the_stack_protector_names_the_function() -> None:
@@ -325,6 +360,8 @@ EPISODES = [
     ("Panic#2", OLD_OOPS + "<6>[ 5000.000000] eth0: link up\n", "other", None),
     # the beginning is lost
     ("Oops#1", OLD_OOPS.split("\n", 1)[1], "other", "old"),
+    ("Oops#1", "<4>[   20.000000] pc : 0xffffffc00818ff8c\n", "other", "0xffffffc00818ff8c"),
+    ("Panic#1", HANG.split("\n", 1)[1] + panic("softlockup: hung tasks"), "soft-lockup", "stuck"),
     ("Panic#2", OLD_OOPS.split("\n", 1)[1] + panic("Fatal exception"), "other", "old"),
     ("Panic#2", OLD_OOPS.split("\n", 1)[1] + panic("Out of memory: x", 300.0), "oom", None),
     # an end is not a crash, whatever happened before
@@ -372,14 +409,85 @@ def test_sysrq_before_v5_was_a_null_pointer() -> None:
     assert (kernel.cause, kernel.function) == ("sysrq", "sysrq_handle_crash")
 
 
-def test_a_jump_to_nowhere_is_named_after_the_caller() -> None:
-    found = explain("""Oops#1 Part1
-<1>[    1.000000] BUG: kernel NULL pointer dereference, address: 0000000000000000
-<4>[    1.000100] RIP: 0010:0x0
-<4>[    1.000200] Call Trace:
-<4>[    1.000300]  caller+0x10/0x20 [m]
-""")
-    assert (found.culprit, found.kernel.function, found.kernel.module) == (None, "caller", "m")
+FROM_TRACE = " Call Trace:\n ? guess+0x1/0x2\n caller+0x10/0x20 [m]\n g+0x1/0x2"
+FROM_REGISTER = " Call trace:\n 0x0\n g+0x1/0x2"
+# A jump to NULL: the program counter, the return address, the trace, and who jumped.
+JUMPS = [
+    ("RIP: 0010:0x0", "", FROM_TRACE),
+    ("RIP: 0010:[<0000000000000000>]  [<          (null)>]           (null)", "", FROM_TRACE),
+    ("EIP: 0x0", "", FROM_TRACE),
+    ("EIP is at 0x0", "", FROM_TRACE),
+    ("PC is at 0x0", "LR is at caller+0x10/0x20 [m]", FROM_REGISTER),
+    ("pc : 0x0", "lr : caller+0x10/0x20 [m]", FROM_REGISTER),
+    ("pc : 0x0", "lr : 0x0", FROM_TRACE),
+    ("epc   : 00000000 0x0", "ra    : 86d8a790 caller+0x10/0x20 [m]", FROM_REGISTER),
+    ("epc   : 00000000   (null)", "ra    : 86d8a790 caller+0x10/0x20 [m]", FROM_REGISTER),
+]
+
+
+@pytest.mark.parametrize(("counter", "register", "trace"), JUMPS)
+def test_a_jump_to_nowhere_is_named_after_the_caller(
+        counter: str, register: str, trace: str) -> None:
+    found = explain("Oops#1 Part1\nUnable to handle kernel NULL pointer dereference at virtual "
+                    f"address 00000000\n{counter}\n{register}\n{trace}\n")
+    assert (found.jump, found.kernel.cause) == ("0x0", "null-pointer")
+    assert (found.kernel.function, found.kernel.offset, found.kernel.module) == (
+        "caller", "0x10", "m")
+    assert hashed_text(found) == "null-pointer|caller|g"
+    assert kernel_title(found) == (
+        "NULL pointer dereference: jump to address 0x0 from caller [m]")
+
+
+def test_a_jump_from_nobody_knows_where() -> None:
+    found = explain("Oops#1 Part1\npc : 0x0\nCall trace:\n 0x0\n")
+    assert found.kernel.function is None
+    assert kernel_title(found) == "NULL pointer dereference: jump to address 0x0"
+
+
+def test_what_programs_write_does_not_count() -> None:
+    """Lines of a level above 7 come through /dev/kmsg."""
+    lies = "".join(f"<{level}>[    5.000000] {lie}\n" for level in (8, 12, 134, 2047) for lie in (
+        "Oops#7 Part3", "Kernel panic - not syncing: hello", "BUG: soft lockup - CPU#3 stuck for "
+        "9s! [x:1]", "CPU: 3 PID: 666 Comm: liar Tainted: P 9.9.9", "RIP: 0010:lie+0x1/0x2",
+        "Call Trace:", " lie+0x1/0x2", "dd invoked oom-killer: ", "---[ end trace",
+        "Hardware name: liar", "Linux version 9.9.9", "sysrq: Trigger a crash"))
+    truth = OLD_OOPS + panic("Fatal exception", 10.1)
+    honest = explain("Panic#2 Part1\n" + truth)
+    first, rest = truth.split("\n", 1)
+    assert explain(f"Panic#2 Part1\n{lies}{first}\n{lies}{rest}{lies}") == (
+        honest._replace(uptime=5.0))
+    assert explain(lies).kernel == Kernel("unknown")
+    assert explain(lies.replace("<8>", "<7>")).kernel.reason == "oops"
+
+
+TASKS = [
+    ("CPU: 2 PID: 900 Comm: a Not tainted 9.9.9 b Tainted: P           O      5.15.5 #0",
+     "a Not tainted 9.9.9 b", "P           O", "5.15.5"),
+    ("CPU: 2 PID: 900 Comm: a Tainted: G 9.9.9 b Not tainted 5.15.5 #0",
+     "a Tainted: G 9.9.9 b", None, "5.15.5"),
+    ("CPU: 2 UID: 0 PID: 900 Comm: a (b) [c] Kdump: loaded Tainted: G        W          6.12.1 #1",
+     "a (b) [c]", "G        W", "6.12.1"),
+    ("CPU: 2 PID: 900 Comm: kworker/u9:2+flush-ubifs_0_1 Kdump: loaded Not tainted 6.6.1 #1",
+     "kworker/u9:2+flush-ubifs_0_1", None, "6.6.1"),
+    ("Pid: 900, comm: a Not tainted 9.9.9 Tainted: G        W    3.2.0-4-amd64 #1 Debian 3.2.41-2",
+     "a Not tainted 9.9.9", "G        W", "3.2.0-4-amd64"),
+]
+
+
+@pytest.mark.parametrize(("line", "process", "tainted", "release"), TASKS)
+def test_a_program_may_be_called_anything(
+        line: str, process: str, tainted: str | None, release: str) -> None:
+    kernel = explain(f"Oops#1 Part1\nOops[#1]:\n<4>[    9.000000] {line}\n").kernel
+    assert (kernel.process, kernel.pid, kernel.tainted, kernel.release) == (
+        process, 900, tainted, release)
+
+
+def test_a_program_called_anything_may_hang_or_be_killed() -> None:
+    hang = HANG.replace("[a b:7]", "[a]b:c 1s!:7]").split("<4>")[0]
+    assert explain("Panic#1 Part1\n" + hang).kernel.process == "a]b:c 1s!"
+    oom = explain("Panic#1 Part1\nOut of memory: Killed process 7 (a) anon-rss:9kB) "
+                  "total-vm:4kB, anon-rss:2kB, file-rss:1kB, shmem-rss:0kB, UID:0\n").kernel.oom
+    assert oom == Oom("a) anon-rss:9kB", 7, 3, None)
 
 
 # --- hostile text --------------------------------------------------------------------------
@@ -428,6 +536,13 @@ HOSTILE = {
     "nested interrupts": "<IRQ> " * 300 + "\n",
     "a task blocked": "INFO: task " + "a:1" * 500 + "\n",
     "an address missing": "Unable to handle kernel " + "a" * 1900 + "\n",
+    "long names": " " + "f" * 1900 + "+0x1/0x2\n",
+    "long frames": " " + "f" * 300 + "+0x1/0x2 [" + "m" * 60 + "]\n",
+    "long hardware": STAMP + "Hardware name: " + "h" * 900 + "\n",
+    "nulls": STAMP + "epc   : " + "(null)" * 300 + "\n",
+    "lines of programs": "<12>[    1.000000] Oops[#1]:\n",
+    "read errors": STAMP + "SQUASHFS error: no\n",
+    "deaths of init": STAMP + "Kernel panic - not syncing: Attempted to kill init!\n",
 }
 
 
@@ -436,5 +551,26 @@ def test_a_mebibyte_of(filler: str) -> None:
     head, tail = "Panic#1 Part1\nOops[#1]:\nCall Trace:\n", "\n" + panic("Fatal exception")
     many = (1 << 20) // len(HOSTILE[filler])
     start = time.process_time()
-    explain(head + HOSTILE[filler] * many + tail)
+    found = explain(head + HOSTILE[filler] * many + tail)
     assert time.process_time() - start < 0.5
+    assert longest(found.kernel) <= 200
+    assert len(kernel_title(found)) <= 256
+    assert len(found.kernel.trace) <= 64
+
+
+def longest(value: object) -> int:
+    """The length of the longest string in a tuple of anything."""
+    if isinstance(value, tuple):
+        return max(map(longest, value), default=0)
+    return len(value) if isinstance(value, str) else 0
+
+
+def test_of_a_long_trace_the_innermost_reliable_frames_are_kept() -> None:
+    trace = "".join(f" f{number}+0x1/0x2\n ? guess+0x1/0x2\n" for number in range(100))
+    frames = explain("Oops#1 Part1\nOops[#1]:\nCall Trace:\n" + trace).kernel.trace
+    assert [frame.function for frame in frames] == [f"f{number}" for number in range(64)]
+
+
+def test_a_long_name_is_cut() -> None:
+    kernel = explain("Oops#1 Part1\nOops[#1]:\nRIP: 0010:" + "_R" * 200 + "+0x1/0x2 [m]\n").kernel
+    assert (kernel.function, kernel.offset, kernel.module) == ("_R" * 64, "0x1", "m")

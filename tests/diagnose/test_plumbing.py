@@ -23,6 +23,11 @@ def test_plumbing(name: str) -> None:
     assert not is_plumbing(Frame(name, "0x10", "module", True))
 
 
+@pytest.mark.parametrize("address", ["0x0", "0x1c"])
+def test_where_no_code_is_nothing_is_said(address: str) -> None:
+    assert is_plumbing(Frame(address, None, None, True))
+
+
 @pytest.mark.parametrize("name", ["vfs_write", "panic_button", "kthread_data", "ath10k_die",
                                   "genl_rcv_msg", "0x80123456"])
 def test_not_plumbing(name: str) -> None:
