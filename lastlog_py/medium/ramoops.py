@@ -122,6 +122,11 @@ def find_zones(region: bytes, given: Sequence[Geometry]) -> tuple[list[Zone], li
     Signatures of an earlier layout stay in memory, so a geometry is preferred, unless it is
     plainly wrong: the signatures then show more zones with something in them.
     """
+    for geometry in given:
+        for slots in layouts(geometry, len(region)):
+            zones, problems = _zones(region, slots)
+            if len(zones) == len(slots):
+                return zones, []                    # as it should be: nothing to search for
     scanned = _scan(region)
     for geometry in given:
         fits = [_zones(region, slots) for slots in layouts(geometry, len(region))]
