@@ -14,12 +14,17 @@ class LastlogError(Exception):
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.message = message
-        self.hint = hint
+        self.message = _visible(message)
+        self.hint = _visible(hint)
 
     def reply(self) -> dict[str, dict[str, str]]:
         """What a door answers in JSON."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+
+
+def _visible(text: str) -> str:
+    """A path or a name in a message may hold what moves a cursor or turns text around."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def code_of(error: OSError) -> str:

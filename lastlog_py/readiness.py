@@ -90,14 +90,15 @@ def judge(config: Config, facts: dict[str, str], captured: int, unsaved: int,
         where, missing = None, error
     checks = [_region(where, missing, facts), _zones(where, zones, facts)]
     if where is None or where.what != "file":
-        checks += [_pstore(facts), _panic(facts), _panic_on_oops(facts)]
-    return [*checks, _waiting(captured, unsaved), _archive(config, facts)]
+        checks += [_pstore(facts, where), _panic(facts), _panic_on_oops(facts)]
+    waiting = _waiting(captured, unsaved) if where or facts["pstore"] else _not_looked()
+    return [*checks, waiting, _archive(config, facts)]
 
 
 def is_armed(checks: list[Check]) -> bool:
-    """Whether the next crash would be kept."""
+    """Whether the next crash would be kept, and seen."""
     return all(check["state"] != "fail" for check in checks
-               if check["id"] in ("region", "zones", "pstore"))
+               if check["id"] in ("region", "zones", "pstore", "panic"))
 
 
 def _check(name: str, state: str, title: str, found: str, fix: str = "") -> Check:
@@ -136,11 +137,12 @@ def _zones(where: device.Device | None, zones: int, facts: dict[str, str]) -> Ch
                   "record_size, or add a ramoops node to the device tree.")
 
 
-def _pstore(facts: dict[str, str]) -> Check:
+def _pstore(facts: dict[str, str], where: device.Device | None) -> Check:
     title = "The kernel hands records out"
     if facts["pstore"]:
         return _check("pstore", "ok", title, "/sys/fs/pstore is mounted")
-    return _check("pstore", "warn", title, "/sys/fs/pstore is not mounted",
+    return _check("pstore", "warn" if where else "fail", title, "/sys/fs/pstore is not mounted"
+                  + ("" if where else ", and there is no other way to the records"),
                   "mount -t pstore pstore /sys/fs/pstore")
 
 
@@ -150,31 +152,45 @@ def _panic(facts: dict[str, str]) -> Check:
     if not value:
         return _check("panic", "unknown", title, "kernel.panic cannot be read", "Run as root.")
     if value == "0":
-        return _check("panic", "warn", title, "kernel.panic is 0: after a panic the router hangs "
-                      "until its power is cut, and then nothing is kept",
-                      "sysctl -w kernel.panic=3, and put it into /etc/sysctl.conf.")
+        return _check("panic", "fail", title, "kernel.panic is 0: after a panic the router hangs "
+                      "until its power is cut, and then nothing is kept (unless a watchdog "
+                      "resets it)", "sysctl -w kernel.panic=3, and put it into /etc/sysctl.conf.")
     return _check("panic", "ok", title, f"kernel.panic is {value} (seconds)")
 
 
 def _panic_on_oops(facts: dict[str, str]) -> Check:
     title = "An oops reboots the router"
-    if facts["panic_on_oops"] == "1":
-        return _check("panic_on_oops", "ok", title, "kernel.panic_on_oops is 1")
-    return _check("panic_on_oops", "warn" if facts["panic_on_oops"] else "unknown", title,
-                  "kernel.panic_on_oops is not 1: the router goes on with a damaged kernel",
-                  "sysctl -w kernel.panic_on_oops=1, unless you want it to go on.")
+    value = facts["panic_on_oops"]
+    if not value:
+        return _check("panic_on_oops", "unknown", title, "kernel.panic_on_oops cannot be read",
+                      "Run as root.")
+    if value == "0":
+        return _check("panic_on_oops", "warn", title, "kernel.panic_on_oops is 0: the router goes "
+                      "on with a damaged kernel", "sysctl -w kernel.panic_on_oops=1, unless you "
+                      "want it to go on.")
+    return _check("panic_on_oops", "ok", title, f"kernel.panic_on_oops is {value}")
+
+
+_FREE = "Memory is free for the next crash"
 
 
 def _waiting(captured: int, unsaved: int) -> Check:
-    title = "Memory is free for the next crash"
     if not captured:
-        return _check("waiting", "ok", title, "the memory is empty: all of it is free for the "
-                      "next crash")
+        return _check("waiting", "ok", _FREE, "nothing is captured: all of it is free")
     if not unsaved:
-        return _check("waiting", "ok", title, f"{captured} records in memory, all of them saved",
+        return _check("waiting", "ok", _FREE, f"{_records(captured)} in memory, saved",
                       "Clear the memory to free it for the next crash.")
-    return _check("waiting", "warn", title, f"{unsaved} of {captured} records in memory are not "
-                  "saved; the next crash overwrites the first of them", "Save, then clear.")
+    return _check("waiting", "warn", _FREE, f"{_records(captured)} in memory, {unsaved} not "
+                  "saved; the next crash overwrites the first", "Save, then clear.")
+
+
+def _not_looked() -> Check:
+    return _check("waiting", "unknown", _FREE, "the memory cannot be read, so nobody knows what "
+                  "is in it", "Mount /sys/fs/pstore, or load phram.")
+
+
+def _records(number: int) -> str:
+    return "1 record" if number == 1 else f"{number} records"
 
 
 def _archive(config: Config, facts: dict[str, str]) -> Check:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time as clock
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -47,6 +48,12 @@ class Survey(NamedTuple):
     def captured(self) -> list[Record]:
         """The records in persistent memory, newest first."""
         return [record for record in self.records if record.id in self.places]
+
+    def crashes(self) -> list[Record]:
+        """One record of each crash, the newest first: what is in memory is newer than what is
+        only saved, whatever a clock said that may have been set back."""
+        whole = [record for record in self.records if record.crash == record.id]
+        return sorted(whole, key=lambda record: record.id not in self.places)
 
 
 def survey(config: Config) -> Survey:
@@ -230,27 +237,28 @@ def _crash_before(config: Config, seen: Survey, booted: float | None) -> Record 
     """The crash that ended the boot before this one.
 
     It is in memory when this boot first looks; after that its id is remembered in tmpfs, which
-    this boot's end wipes, because the record itself may be saved and cleared.
+    this boot's end wipes, because the record itself may be saved and cleared.  A region file knows
+    of no boot: the newest crash counts.
     """
+    crashes = [record for record in seen.crashes() if record.kernel]
+    if config.site.file:
+        return crashes[0] if crashes else None
     boot = read_small(config.site.system("/proc/sys/kernel/random/boot_id")).strip()
-    crashes = [record for record in seen.records if record.kernel and record.crash == record.id]
     known = cache.lookup(config, "reboot", boot)
     if known is not None:
         return next((record for record in crashes if record.id.encode() == known), None)
-    found = next((record for record in crashes if _explains(config, seen, record, booted)), None)
+    found = next((record for record in crashes if _explains(seen, record, booted)), None)
     if found is not None:
         cache.remember(config, "reboot", boot, found.id.encode())
     return found
 
 
-def _explains(config: Config, seen: Survey, record: Record, booted: float | None) -> bool:
+def _explains(seen: Survey, record: Record, booted: float | None) -> bool:
     """Whether the crash in `record` can have led to this boot.
 
-    A region file knows of no boot: the newest crash counts.  Else it must be in memory and not
-    of this boot, and if both clocks can be trusted, the boot must have followed it closely.
+    It must be in memory and not of this boot, and if both clocks can be trusted, the boot must
+    have followed it closely.
     """
-    if config.site.file:
-        return True
     if record.id not in seen.places or record.id in seen.of_this_boot:
         return False
     if record.time is None or not record.time_trusted or booted is None:
@@ -283,20 +291,13 @@ def page_model(config: Config, name: str | None = None) -> Answer:
     if name and name not in {record.id for record in seen.records}:
         seen.problems.append(Problem(name, "this record is gone: it was cleared", "info"))
         name = None
-    chosen = name or _headline(seen.records)
+    chosen = name or next((record.id for record in seen.crashes() + seen.records), None)
     opened = _whole(config, seen, chosen) if chosen else None
     return {"status": status(config, seen),
             "records": [to_dict(record, text=False) for record in seen.records],
             "open": to_dict(opened) if opened else None,
             "problems": [problem._asdict() for problem in seen.problems],
             "now_trusted": clock_was_set(clock.time())}
-
-
-def _headline(records: Sequence[Record]) -> str | None:
-    crashes = [record.crash for record in records if record.crash]
-    known = {record.id for record in records}
-    first = next((name for name in crashes if name in known), None)
-    return first or (records[0].id if records else None)
 
 
 def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
@@ -323,14 +324,33 @@ def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], li
     if len(data) > MAX_REGION:
         return [], [Problem(path, f"it is larger than any region ({MAX_REGION >> 20} MiB): cut the "
                             "region out of it first, with dd", "error")]
-    if data[:2] == b"\x1f\x8b":
-        record, problem = archive_file.parse(data)
-        return [record] if record else [], \
-            [problem._replace(where=f"{path}: {problem.where}")] if problem else []
+    found, problems = _decoded(os.path.basename(path), data, given)
+    return found, [problem._replace(where=f"{path}: {problem.where}") for problem in problems]
+
+
+def _decoded(name: str, data: bytes,
+             given: Sequence[Geometry]) -> tuple[list[Record], list[Problem]]:
+    """A saved record, as a file or as `zcat` shows it; or a dump, packed or with the header that
+    a download from the page has."""
     from .medium import dump  # nothing else reads files that somebody sent
 
-    found, problems = dump.records(os.path.basename(path), data, given)
-    return found, [problem._replace(where=f"{path}: {problem.where}") for problem in problems]
+    unpacked = _unpacked(data)
+    if unpacked.startswith(archive_file.MAGIC.encode()) or (data and not unpacked):
+        record, problem = archive_file.parse(data, name)
+        return [record] if record else [], [problem] if problem else []
+    if unpacked.startswith(b"Title: "):
+        unpacked = unpacked.partition(b"\n\n")[2]
+    return dump.records(name.removesuffix(".gz"), unpacked, given)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What is in a gzip file, as far as it can be read and is no larger than a region."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return zlib.decompressobj(31).decompress(data, MAX_REGION)
+    except zlib.error:
+        return b""
 
 
 # --- keeping

@@ -266,6 +266,20 @@ def test_status_of_a_router_with_everything(machine: Machine) -> None:
     assert (reply["captured"], reply["saved"]) == (0, 0)
 
 
+@pytest.mark.parametrize(("path", "value", "check", "state"), [
+    ("/proc/sys/kernel/panic", "0", "panic", "fail"), ("/proc/mounts", "", "pstore", "warn"),
+    ("/proc/sys/kernel/panic_on_oops", "0", "panic_on_oops", "warn"),
+    ("/sys/module/ramoops/parameters/mem_address", "0", "zones", "fail")])
+def test_each_thing_that_disarms(machine: Machine, path: str, value: str, check: str,
+                                 state: str) -> None:
+    test_status_of_a_router_with_everything(machine)
+    machine.write("/sys/module/pstore/parameters/backend", "(null)\n")
+    machine.write(path, f"{value}\n")
+    reply = service.status(machine.config())
+    assert {each["id"]: each["state"] for each in reply["checks"]}[check] == state
+    assert reply["armed"] is (state == "warn")
+
+
 @pytest.mark.parametrize(("archive", "limit", "state"), [
     ("/mnt/nodrive/saved", 262144, "fail"), ("/proc/nothing/there", 262144, "fail"),
     ("{here}", 4096, "warn"), ("{here}", 262144, "ok")])
@@ -283,7 +297,10 @@ def test_status_of_a_router_with_nothing(machine: Machine) -> None:
     checks = {check["id"]: check for check in reply["checks"]}
     assert not reply["armed"]
     assert checks["region"]["state"] == checks["zones"]["state"] == "fail"
-    assert checks["pstore"]["state"] == "warn" and checks["panic"]["state"] == "unknown"
+    states = {name: check["state"] for name, check in checks.items()}
+    assert states == {"region": "fail", "zones": "fail", "pstore": "fail", "panic": "unknown",
+                      "panic_on_oops": "unknown", "waiting": "unknown", "archive": "ok"}
+    assert "nobody knows" in checks["waiting"]["found"]
     assert all(check["fix"] for check in reply["checks"] if check["state"] in ("fail", "warn"))
 
 
@@ -395,7 +412,10 @@ def test_decode_of_everything_that_can_be_sent(machine: Machine, tmp_path: Path)
              "dmesg-ramoops-1": samples.kernel_file(C12, "dmesg-ramoops-1"),
              "from-a-mail.txt": samples.kernel_file(C12, "dmesg-ramoops-1"),
              "dmesg-ramoops-0.enc.z": samples.kernel_file("s13_trunc", "dmesg-ramoops-0.enc.z"),
-             "saved.gz": (machine.archive / f"{panic}.gz").read_bytes()}
+             "saved.gz": (machine.archive / f"{panic}.gz").read_bytes(),
+             "zcat.txt": gzip.decompress((machine.archive / f"{panic}.gz").read_bytes()),
+             "region.bin.gz": gzip.compress(samples.region(C12)),
+             "download.txt": b"Title: x\nId: y\n\n" + samples.kernel_file(C12, "dmesg-ramoops-1")}
     counts = {}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
@@ -404,7 +424,8 @@ def test_decode_of_everything_that_can_be_sent(machine: Machine, tmp_path: Path)
         assert records[0]["title"]
         counts[name] = len(records)
     assert counts == {"region.bin": 3, "dmesg-ramoops-1": 1, "from-a-mail.txt": 1,
-                      "dmesg-ramoops-0.enc.z": 1, "saved.gz": 1}
+                      "dmesg-ramoops-0.enc.z": 1, "saved.gz": 1, "zcat.txt": 1,
+                      "region.bin.gz": 3, "download.txt": 1}
 
 
 @pytest.mark.parametrize(("content", "word"), [
@@ -431,6 +452,17 @@ def test_the_page_opens_the_newest_crash_or_the_one_asked_for(machine: Machine) 
     gone = service.page_model(machine.config(), "k-gone")
     assert gone["open"]["kernel"]["reason"] == "panic"
     assert any("gone" in problem["what"] for problem in gone["problems"])
+
+
+def test_a_clock_that_was_set_back_does_not_hide_the_new_crash(machine: Machine) -> None:
+    with_region(machine, zones.zone(4096, zones.dump(zones.log(5), "1800000000.000001")))
+    service.save(machine.config())
+    service.clear(machine.config())
+    fresh = zones.log(6)
+    with_region(machine, zones.zone(4096, zones.dump(fresh, "1790000000.000001")))
+    model = service.page_model(machine.config())
+    assert model["open"]["text"].encode() == fresh
+    assert model["status"]["last_reboot"]["record"] == model["open"]["id"]
 
 
 def test_the_page_of_an_empty_router(machine: Machine) -> None:

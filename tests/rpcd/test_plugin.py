@@ -213,7 +213,8 @@ def test_what_is_saved_is_for_root_only(config: Path) -> None:
     call("save", {}, config)
     saved = config.parent / "saved"
     assert saved.stat().st_mode & 0o077 == 0
-    assert all(path.stat().st_mode & 0o077 == 0 for path in saved.iterdir())
+    modes = [path.stat().st_mode & 0o077 for path in saved.iterdir()]
+    assert modes and not any(modes)
 
 
 def test_page_with_an_open_record(config: Path) -> None:
