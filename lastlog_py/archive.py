@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from .archive_file import MOST, Entry, Found, is_id, pack, parse, unpack
+from .archive_file import MOST, NO_RECORD, Entry, Found, is_id, pack, parse, unpack
 from .archive_quota import Saved, next_entry, tallied, victims
 from .errors import LastlogError
 from .record import Problem, Record
@@ -273,12 +273,21 @@ class _Writer:
 
 # Names
 
+_HEX = frozenset("0123456789abcdef")
+
+
 def _name(id: str) -> str:
     return id + _SUFFIX
 
 
 def _is_record(name: str) -> bool:
-    return name.endswith(_SUFFIX) and is_id(name.removesuffix(_SUFFIX))
+    """Whether lastlog would name a record so: the directory may hold somebody's own files too.
+
+    record.captured: the kind's letter, a hyphen, 12 hexadecimal digits; later ids may be longer.
+    """
+    kind, hyphen, digits = name.removesuffix(_SUFFIX).partition("-")
+    return name.endswith(_SUFFIX) and is_id(name.removesuffix(_SUFFIX)) and len(kind) == 1 \
+        and hyphen == "-" and len(digits) >= 12 and _HEX.issuperset(digits)
 
 
 def _temporary(name: str) -> str:
@@ -341,7 +350,10 @@ def _survey(folder: int) -> _Shelf:
         elif _is_leftover(name):
             shelf.leftovers.append(name)
         elif each := _examined(folder, name):
-            shelf.files.append(each)
+            if each.damage == NO_RECORD:
+                shelf.strangers.append(name)
+            else:
+                shelf.files.append(each)
     return shelf
 
 

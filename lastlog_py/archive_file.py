@@ -30,9 +30,10 @@ from typing import Any, NamedTuple
 
 from .record import Problem, Record, Source, from_dict, readable, to_dict
 
-__all__ = ["Entry", "Found", "MOST", "Unpacked", "is_id", "pack", "parse", "unpack"]
+__all__ = ["Entry", "Found", "MOST", "NO_RECORD", "Unpacked", "is_id", "pack", "parse", "unpack"]
 
 MAGIC = "lastlog record "
+NO_RECORD = "is no record of lastlog"  # but whole: somebody else's file
 VERSION = 1
 MOST = 4 << 20                          # bytes, unpacked: more than that is no record
 ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -180,7 +181,7 @@ def _salvage(packed: bytes) -> bytes:
 def _read(plain: bytes, damage: str | None, text: bool = True) -> Unpacked:
     version = _version(plain)
     if version is None:
-        return Unpacked(None, damage or "is no record of lastlog")
+        return Unpacked(None, damage or NO_RECORD)
     if version > VERSION:
         return Unpacked(None, f"was written by a newer lastlog (format {version}): update "
                               "lastlog to read it", newer=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import zlib
 from collections.abc import Callable
@@ -109,7 +110,7 @@ def test_other_files_are_reported_and_left_alone(archive: Archive) -> None:
     (folder / "k-dir.gz").mkdir()
     (folder / "k-link.gz").symlink_to("/etc/passwd")
     os.mkfifo(folder / "k-pipe.gz")
-    file_of(archive, crash(1)).with_name("k-copy.gz").write_bytes(
+    file_of(archive, crash(1)).with_name("k-00000000c0b1.gz").write_bytes(
         file_of(archive, crash(1)).read_bytes())
     records, problems = archive.headers()
     assert [each.title for each in records] == ["crash 1"]
@@ -133,7 +134,7 @@ def test_a_relative_path_and_a_place_of_its_own(tmp_path: Path,
 
 def test_a_file_system_without_locks(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.save([crash(1)])
-    file_of(archive, crash(1)).with_name(".k-1.gz.new").touch()
+    file_of(archive, crash(1)).with_name(".k-000000000001.gz.new").touch()
 
     def fails(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -303,3 +304,17 @@ def test_no_permission(tmp_path: Path) -> None:
             os._exit(0 if good and not records and "no permission" in problems[0].what else 2)
         os._exit(3)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_somebody_elses_files_are_never_counted_evicted_or_deleted(tmp_path: Path) -> None:
+    """The archive may be any directory, as on a USB stick."""
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    foreign = ["backup-2026.gz", "photos.gz", "2026-01-01.gz", "Holiday.gz", "k-0123456789ab.gz"]
+    for name in foreign:
+        (folder / name).write_bytes(gzip.compress(os.urandom(50_000)))
+    archive = Archive(str(folder), 20_000)
+    archive.save([crash(1)])
+    assert archive.ids() == [crash(1).id]
+    assert archive.delete(archive.ids()).deleted == [crash(1).id]
+    assert sorted(each.name for each in folder.iterdir()) == sorted(foreign)
