@@ -199,14 +199,17 @@ class _Writer:
     def save(self, records: Iterable[Record]) -> SaveResult:
         saved: list[str] = []
         skipped: list[Skipped] = []
+        broken: LastlogError | None = None      # the first that says more than "no room"
         for record in records:
             try:
                 self._add(record)
                 saved.append(record.id)
             except LastlogError as error:
-                if error.code in ("io", "read-only") and not saved:
-                    raise
+                if error.code in ("io", "read-only"):
+                    broken = broken or error
                 skipped.append(Skipped(record.id, f"{error.message} {error.hint}"))
+        if broken and not saved:
+            raise broken
         left = {each.name for each in self.files}
         skipped += [Skipped(id, "It made room for newer ones at once. Raise option archive_limit.")
                     for id in saved if _name(id) not in left]

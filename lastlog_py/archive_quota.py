@@ -165,14 +165,17 @@ def _limit(incoming: Saved, standing: list[_Standing], files: Sequence[Saved],
 
 
 def _newest_kernel_crash(standing: list[_Standing]) -> set[str]:
-    """The names of its files, and of its signature's carrier."""
+    """The names of its files, and of its signature's carrier.
+
+    Newest by time, and the one that was saved last: a router's clock may be set back, or may have
+    been far ahead.
+    """
     crashes = [each for each in standing if each.record.kind == "kernel" and each.record.crash]
-    if not crashes:
-        return set()
-    newest = crashes[-1]
-    names = {each.saved.name for each in crashes if each.crash == newest.crash}
-    if newest.record.signature:
-        names.add(max(_of(newest.record.signature, standing), key=_serial).saved.name)
+    names: set[str] = set()
+    for newest in (crashes[-1], max(crashes, key=_serial)) if crashes else ():
+        names.update(each.saved.name for each in crashes if each.crash == newest.crash)
+        if newest.record.signature:
+            names.add(max(_of(newest.record.signature, standing), key=_serial).saved.name)
     return names
 
 

@@ -151,6 +151,7 @@ def test_a_name_taken_by_a_directory(archive: Archive) -> None:
     file_of(archive, crash(2)).mkdir()
     with pytest.raises(LastlogError, match="directory"):
         archive.save([crash(2)])
+    assert archive.save([crash(2), crash(4)]).saved == [crash(4).id]     # the first is in the way
     result = archive.save([crash(0), crash(2), crash(3)])
     assert result.saved == [crash(0).id, crash(3).id] and result.skipped[0].id == crash(2).id
     assert archive.headers()[1] and all(".new" not in name for name in names(Path(archive.path)))

@@ -70,6 +70,16 @@ def test_the_oops_of_the_newest_panic_stays_with_it() -> None:
     assert going([crash(1), oops, panic, log(20)], crash(5), 3) is None
 
 
+@pytest.mark.parametrize("clock", [-2000, 500000])
+def test_the_crash_saved_last_stays_whatever_the_clock_said(clock: int) -> None:
+    """A core dump may push out old crashes, but neither the newest by time nor the last saved."""
+    last = crash(9)._replace(time=NOON + 3600 * clock, title="the last")
+    gone = going([crash(1), crash(2), last], crash(5)._replace(kind="coredump", title="c"), 1)
+    assert gone == ["crash 1"]
+    assert "the last" not in (going([crash(1), crash(2), last],
+                                    crash(5)._replace(kind="coredump", title="c"), 2) or [])
+
+
 def test_what_cannot_be_read_goes_before_logs_and_the_future_stays() -> None:
     there = [*saved([log(1)]), Saved("k-b.gz", 100, None, "is damaged"),
              Saved("k-c.gz", 100, None, "is newer", newer=True)]
