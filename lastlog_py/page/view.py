@@ -86,7 +86,10 @@ def _clip(text: object, limits: Limits) -> str:
 def _verdict(status: Dict, records: list[Dict], limits: Limits) -> Dict:
     """The one sentence on top, in pieces: before, time, after, title, again; and its tone."""
     last = status["last_reboot"]
-    whole = [each for each in records if each["kernel"] and each["crash"] == each["id"]]
+    ids = {each["id"] for each in records}
+    # A crash is told by its head record, or, where that was deleted, by what is left of it.
+    whole = [each for each in records if each["kernel"] and each["crash"]
+             and (each["crash"] == each["id"] or each["crash"] not in ids)]
     told = next((each["crash"] for each in records if each["id"] == last["record"]), None)
     cause = next((each for each in whole if each["id"] == told), None)
     if cause is not None:
@@ -282,9 +285,11 @@ def _kept(records: list[Dict], opened: Dict | None, limits: Limits) -> Dict:
     heads = [each for each in records
              if each["crash"] in (None, each["id"]) or each["crash"] not in ids]
     rows = [_row(each, records, limits) for each in heads[:limits.rows]]
-    for row in rows:
+    for row, head in zip(rows, heads, strict=False):        # there may be more heads than rows
         family = (row["id"], *(mate["id"] for mate in row["mates"]))
         row["open"] = opened is not None and opened["id"] in family
+        row["ids"] = " ".join(family)
+        row["name"] = _named(head, limits)
     return {"rows": rows, "left": len(heads) - len(rows), "total": len(records)}
 
 

@@ -136,9 +136,9 @@ def test_a_real_panic_is_told_in_one_sentence(site: Site) -> None:
 
 def test_the_full_log_is_folded(site: Site) -> None:
     page = site.open()
-    log = page.locator("details[data-fold=log] pre")
+    log = page.locator("details[data-fold^=log] pre")
     assert not log.is_visible()
-    page.locator("details[data-fold=log] summary").click()
+    page.locator("details[data-fold^=log] summary").click()
     assert log.is_visible()
     opened = site.ask("get", id=button(page, "Download").get_attribute("data-id"))
     assert log.inner_text().strip() == re.sub(r"(?m)^<\d>", "", opened["text"]).strip()
@@ -161,7 +161,7 @@ def test_the_oops_and_its_panic_are_reached_from_each_other(site: Site) -> None:
 @pytest.mark.parametrize("width", [390, 1400])
 def test_it_fits_the_screen(site: Site, width: int, dark: bool) -> None:
     page = site.open(width, dark=dark)
-    page.locator("details[data-fold=log] summary").click()
+    page.locator("details[data-fold^=log] summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     light = page.evaluate("""() => {
         const style = getComputedStyle(document.querySelector('.ll-verdict p'));
@@ -273,17 +273,26 @@ def test_clear_of_what_is_saved_offers_no_dangerous_choice(site: Site) -> None:
     page.locator(".ll-s-saved").first.wait_for()
 
 
-def test_a_saved_record_can_be_deleted(site: Site) -> None:
+def test_a_saved_crash_is_deleted_with_its_oops(site: Site) -> None:
     site.ask("save")
     site.ask("clear", what="memory")
     page = site.open()
-    first = page.locator("[data-dialog=delete][data-id]").last
-    name = first.get_attribute("data-id")
-    first.click()
+    page.locator("[data-dialog=delete]").first.click()
+    names = (button(page, "Delete").get_attribute("data-ids") or "").split()
+    assert len(names) == 2
+    assert "Panic#2, NULL pointer" in page.get_by_role("dialog").inner_text()
     button(page, "Delete").click()
-    page.get_by_text("1 record was cleared.").wait_for()
+    page.get_by_text("2 records were cleared.").wait_for()
     page.get_by_role("dialog").wait_for(state="hidden")
-    assert name not in site.states()
+    assert not set(names) & set(site.states()) and site.states()
+
+
+def test_another_records_log_is_not_folded_along(site: Site) -> None:
+    page = site.open()
+    assert page.locator("details[data-fold^=log]").get_attribute("open") is None
+    page.locator("[data-action=open]", has_text="Console output").first.click()
+    page.locator("details[data-fold^=log-c-]").wait_for()
+    assert page.locator("details[data-fold^=log-c-]").get_attribute("open") is not None
 
 
 def test_what_could_not_be_saved_is_told_with_its_reason(site: Site) -> None:
@@ -408,12 +417,12 @@ def test_an_unchanged_page_is_left_alone(site: Site) -> None:
 
 def test_a_changed_page_keeps_what_is_unfolded_and_scrolled(site: Site) -> None:
     page = polling(site)
-    page.locator("details[data-fold=log] summary").click()
-    page.evaluate("document.querySelector('details[data-fold=log] pre').scrollTop = 700")
+    page.locator("details[data-fold^=log] summary").click()
+    page.evaluate("document.querySelector('details[data-fold^=log] pre').scrollTop = 700")
     site.ask("save")
     page.evaluate(POLL)
     page.locator(".ll-s-both").first.wait_for()
-    assert page.evaluate("document.querySelector('details[data-fold=log] pre').scrollTop") == 700
+    assert page.evaluate("document.querySelector('details[data-fold^=log] pre').scrollTop") == 700
 
 
 def test_a_selection_is_not_taken_away(site: Site) -> None:
@@ -450,8 +459,8 @@ def test_a_log_full_of_markup_is_text(router: Site, width: int) -> None:
             + f"<4>[    2.000003] Call Trace:\n<4>[    2.000004]  {HOSTILE}+0x1/0x2\n"
             + f"<0>[    2.000005] Kernel panic - not syncing: {HOSTILE}\n")
     page = router.open(width)
-    page.locator("details[data-fold=log] summary").click()
-    log = page.locator("details[data-fold=log] pre")
+    page.locator("details[data-fold^=log] summary").click()
+    log = page.locator("details[data-fold^=log] pre")
     assert log.inner_text().count(HOSTILE) == 12
     assert page.locator(".lastlog script, .lastlog img, .lastlog pre *[onerror]").count() == 0
     assert page.evaluate("window.owned") is None
@@ -467,8 +476,8 @@ def test_control_characters_are_seen_not_obeyed(router: Site) -> None:
     crashed(router, "<6>a\x1b[31mred\x07\x01\u202egnp.exe\r\x7f\x9b end\n"
                     "<0>Kernel panic - not syncing: bell \x07\x1b]0;title\x07\n")
     page = router.open()
-    page.locator("details[data-fold=log] summary").click()
-    shown = page.locator("details[data-fold=log] pre").inner_text()
+    page.locator("details[data-fold^=log] summary").click()
+    shown = page.locator("details[data-fold^=log] pre").inner_text()
     assert "a␛[31mred␇␁\\u202egnp.exe␍␡" in shown
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]",
                          page.evaluate("document.querySelector('.lastlog').textContent"))
@@ -477,5 +486,5 @@ def test_control_characters_are_seen_not_obeyed(router: Site) -> None:
 def test_a_line_without_end_scrolls_nothing_but_itself(router: Site) -> None:
     crashed(router, "<0>Kernel panic - not syncing: " + "x" * 30000 + "\n")
     page = router.open(390)
-    page.locator("details[data-fold=log] summary").click()
+    page.locator("details[data-fold^=log] summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -143,7 +143,7 @@ def test_an_older_record_has_its_own_heading() -> None:
     html = render(model)
     assert "<h3>Console log</h3>" in html
     assert "<h3>The crash</h3>" not in html
-    assert "details data-fold=\"log\" open" in html
+    assert "details data-fold=\"log-c-00000000000f\" open" in html
 
 
 VERDICTS = [
@@ -353,7 +353,7 @@ def test_records_are_named(record: dict[str, Any], name: str) -> None:
 
 
 def test_the_question_before_deleting() -> None:
-    question = dialog(render(models.panic()), "delete")
+    question = dialog(render(models.panic()), "delete-c-00000000000f")
     assert choices(question) == [("cancel", False), ("delete", True)]
 
 

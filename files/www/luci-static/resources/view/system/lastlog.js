@@ -114,13 +114,13 @@ const actions = {
 		.then(() => notify('info', _('Copied. Paste it into a bug report.'))),
 
 	/* Refreshed first, so that what is asked about is what is there. */
-	ask: (view, { dialog, id }) => view.refresh().then(() => view.ask(dialog, id)),
+	ask: (view, about) => view.refresh().then(() => view.ask(about)),
 	cancel: () => Promise.resolve(),
 
 	save: (view) => save().finally(() => view.refresh()),
 	clear: (view) => clear('memory').finally(() => view.refresh()),
 	'save-clear': (view) => save().then((all) => all && clear('memory')).finally(() => view.refresh()),
-	'delete': (view, { id }) => clear('saved', [ id ]).finally(() => view.restart()),
+	'delete': (view, { ids }) => clear('saved', ids.split(' ')).finally(() => view.restart()),
 
 	/* Only what the dialog was about: nobody has seen what was captured since. */
 	'clear-force': (view, { ids }) => clear('memory', ids.split(' '), true).finally(() => view.restart())
@@ -215,7 +215,8 @@ return view.extend({
 	},
 
 	/* The page's dialog of that name, about the record `id`; none, if nothing is left to ask. */
-	ask(name, id) {
+	ask({ dialog, id }) {
+		const name = id ? dialog + '-' + id : dialog;
 		const template = this.node.querySelector('template[data-dialog="%s"]'.format(name));
 
 		if (!template)
@@ -225,7 +226,6 @@ return view.extend({
 			[ document.importNode(template.content, true) ]);
 		const button = content.querySelector('[data-default]');
 
-		Object.assign(button.dataset, id && { id });
 		ui.showModal(template.dataset.title, [ content ]);
 		button.focus();
 	}
