@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from .archive_file import MOST, NO_RECORD, Entry, Found, is_id, pack, parse, unpack
+from .archive_file import HEAD, MOST, Entry, Found, is_foreign, is_id, pack, parse, unpack
 from .archive_quota import Saved, next_entry, tallied, victims
 from .errors import LastlogError
 from .record import Problem, Record
@@ -99,7 +99,7 @@ class Archive:
         where = f"{self.path}/{_name(id)}"
         try:
             with _opened(self.path) as folder:
-                packed = _read(folder, _name(id)) if is_id(id) else None
+                packed = _read(folder, _name(id)) if _is_ours(folder, _name(id)) else None
         except FileNotFoundError:
             packed = None
         except OSError as error:
@@ -121,7 +121,7 @@ class Archive:
         """Whether the saved copy stands, reads back right, and would outlive a power cut now."""
         try:
             with _opened(self.path) as folder:
-                return is_id(id) and _holds(folder, id)
+                return _is_record(_name(id)) and _holds(folder, id)
         except OSError:
             return False
 
@@ -130,7 +130,7 @@ class Archive:
         try:
             with _opened(self.path) as folder:
                 return sum(_size(folder, name) or 0 for name in os.listdir(folder)
-                           if _is_record(name) or _is_leftover(name))
+                           if _is_ours(folder, name))
         except OSError:
             return 0
 
@@ -197,6 +197,7 @@ class _Writer:
         self._trim()
 
     def save(self, records: Iterable[Record]) -> SaveResult:
+        """Each that can be saved.  Raises the first fault of the medium if none can."""
         saved: list[str] = []
         skipped: list[Skipped] = []
         broken: LastlogError | None = None      # the first that says more than "no room"
@@ -246,9 +247,9 @@ class _Writer:
 
     def _stands(self, id: str) -> bool:
         """Whether the record need not be written.  Raises if it must not be."""
-        if not is_id(id):
+        if not _is_record(_name(id)):
             raise LastlogError("bad-argument", f"{id!a} cannot be a file's name.",
-                               "Use letters a-z, digits and hyphens, at most 40.")
+                               "An id is a letter, a hyphen and 12 to 32 hexadecimal digits.")
         if any(each.newer for each in self.files if each.name == _name(id)):
             raise LastlogError("busy", "A newer lastlog has saved it.",
                                "Update lastlog to read it.")
@@ -288,9 +289,10 @@ def _is_record(name: str) -> bool:
 
     record.captured: the kind's letter, a hyphen, 12 hexadecimal digits; later ids may be longer.
     """
-    kind, hyphen, digits = name.removesuffix(_SUFFIX).partition("-")
-    return name.endswith(_SUFFIX) and is_id(name.removesuffix(_SUFFIX)) and len(kind) == 1 \
-        and hyphen == "-" and len(digits) >= 12 and _HEX.issuperset(digits)
+    id = name.removesuffix(_SUFFIX)
+    kind, _, digits = id.partition("-")
+    return name != id and is_id(id) and len(kind) == 1 and kind.isalpha() \
+        and 12 <= len(digits) <= 32 and _HEX.issuperset(digits)
 
 
 def _temporary(name: str) -> str:
@@ -347,17 +349,24 @@ def _abandoned(folder: int, leftovers: list[str]) -> list[str]:
 def _survey(folder: int) -> _Shelf:
     shelf = _Shelf([], [], [])
     for name in sorted(os.listdir(folder)):
-        if _size(folder, name) is None or not (_is_record(name) or _is_leftover(name)):
+        if not _is_ours(folder, name):
             if name != "lost+found" and _is_there(folder, name):
                 shelf.strangers.append(name)
         elif _is_leftover(name):
             shelf.leftovers.append(name)
         elif each := _examined(folder, name):
-            if each.damage == NO_RECORD:
-                shelf.strangers.append(name)
-            else:
-                shelf.files.append(each)
+            shelf.files.append(each)
     return shelf
+
+
+def _is_ours(folder: int, name: str) -> bool:
+    """Whether it is a plain file that lastlog made, going by its name and how it begins."""
+    if not (_is_record(name) or _is_leftover(name)) or _size(folder, name) is None:
+        return False
+    try:
+        return not is_foreign(_read(folder, name, HEAD))
+    except OSError:
+        return True
 
 
 def _examined(folder: int, name: str) -> Saved | None:
@@ -371,7 +380,7 @@ def _examined(folder: int, name: str) -> Saved | None:
     entry, damage, newer = unpack(packed, text=False)
     if entry and not damage and _name(entry.record.id) != name:
         damage = f"holds {entry.record.id}: name it {_name(entry.record.id)}"
-    return Saved(name, len(packed), entry, damage, newer)
+    return Saved(name, _size(folder, name) or len(packed), entry, damage, newer)
 
 
 def _size(folder: int, name: str) -> int | None:
@@ -439,20 +448,20 @@ def _sync_parents(path: str) -> None:
 
 # One file
 
-def _read(folder: int, name: str) -> bytes:
-    """At most MOST bytes: a record that large is damaged."""
+def _read(folder: int, name: str, most: int = MOST) -> bytes:
+    """Not much more than `most` bytes: a record of MOST is damaged."""
     file = os.open(name, _READ, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "is no plain file")
-        return _all_of(file)
+        return _all_of(file, most)
     finally:
         os.close(file)
 
 
-def _all_of(file: int) -> bytes:
+def _all_of(file: int, most: int = MOST) -> bytes:
     parts: list[bytes] = []
-    while sum(map(len, parts)) < MOST and (part := os.read(file, 1 << 16)):
+    while sum(map(len, parts)) < most and (part := os.read(file, min(most, 1 << 16))):
         parts.append(part)
     return b"".join(parts)
 
@@ -467,10 +476,14 @@ def _packed(entry: Entry) -> bytes:
 
 
 def _write(folder: int, name: str, packed: bytes) -> None:
-    """The file whole and durable, or an OSError and no file."""
+    """The file whole and durable, or an OSError and no file.  Nothing of others is touched."""
     temporary = _temporary(name)
+    for each in (name, temporary):
+        if _is_there(folder, each) and not _is_ours(folder, each):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), each)
+    file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
     try:
-        _fill(folder, temporary, packed)
+        _fill(file, packed)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
@@ -479,8 +492,8 @@ def _write(folder: int, name: str, packed: bytes) -> None:
     _sync(folder)
 
 
-def _fill(folder: int, temporary: str, packed: bytes) -> None:
-    file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+def _fill(file: int, packed: bytes) -> None:
+    """Write and close the open `file`; what it reads back must be the same."""
     try:
         rest = memoryview(packed)
         while rest:
@@ -530,7 +543,7 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
     result = DeleteResult([], [])
     for id in ids:
         try:
-            if not is_id(id):
+            if not _is_ours(folder, _name(id)):
                 raise FileNotFoundError(id)
             os.unlink(_name(id), dir_fd=folder)
             result.deleted.append(id)
@@ -575,6 +588,9 @@ def _explained(error: OSError, path: str) -> LastlogError:
         return LastlogError("io", f"There is no permission for {path}.", "Do it as root.")
     if error.errno == errno.ENOTDIR:
         return LastlogError("io", f"{path} is no directory.", f"Move it away, or {_ELSEWHERE}.")
+    if error.errno in (errno.EEXIST, errno.EISDIR):
+        name = os.path.join(path, error.filename2 or error.filename or "")
+        return LastlogError("io", f"{name} is in the way and not lastlog's.", "Move it away.")
     return LastlogError("io", f"{path}: {error.strerror or error}.",
                         f"See the kernel log (dmesg) for the drive's trouble, or {_ELSEWHERE}.")
 
@@ -602,8 +618,9 @@ def _damaged(path: str, file: Saved) -> Problem:
 
 def _strange(path: str, names: list[str]) -> Problem:
     shown = ", ".join(map(_shown, names[:3])) + (", …" if len(names) > 3 else "")
-    return Problem(path, f"{len(names)} files here are not lastlog's and are left alone: {shown}",
-                   "info")
+    are = "1 file here is not lastlog's and is" if len(names) == 1 else (
+        f"{len(names)} files here are not lastlog's and are")
+    return Problem(path, f"{are} left alone: {shown}", "info")
 
 
 def _no_room(incoming: Saved, used: int, limit: int, disk: bool) -> LastlogError:

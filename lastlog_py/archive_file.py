@@ -30,12 +30,13 @@ from typing import Any, NamedTuple
 
 from .record import Problem, Record, Source, from_dict, readable, to_dict
 
-__all__ = ["Entry", "Found", "MOST", "NO_RECORD", "Unpacked", "is_id", "pack", "parse", "unpack"]
+__all__ = ["Entry", "Found", "HEAD", "MOST", "Unpacked", "is_foreign", "is_id", "pack", "parse",
+           "unpack"]
 
 MAGIC = "lastlog record "
-NO_RECORD = "is no record of lastlog"  # but whole: somebody else's file
 VERSION = 1
 MOST = 4 << 20                          # bytes, unpacked: more than that is no record
+HEAD = 4096                             # bytes, packed: enough to see whose file it is
 ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _GZIP = 31                              # zlib's wbits: 32 KiB window, gzip header and CRC
 _BASE64_LINE = 57                       # bytes that make a line of 76 characters
@@ -67,6 +68,19 @@ class Found(NamedTuple):
 def is_id(text: str) -> bool:
     """Whether `text` can be a record's id: safe as a file name."""
     return 0 < len(text) <= 40 and ID_LETTERS.issuperset(text)
+
+
+def is_foreign(packed: bytes) -> bool:
+    """Whether the file that starts with these bytes is a gzip of something else.
+
+    HEAD bytes of it suffice.  What nothing can be unpacked from is not foreign but damaged.
+    """
+    stream, magic = zlib.decompressobj(_GZIP), MAGIC.encode()
+    try:
+        plain = stream.decompress(packed[:HEAD], len(magic))
+    except zlib.error:
+        return False
+    return not magic.startswith(plain) or (stream.eof and plain != magic)
 
 
 def parse(packed: bytes, name: str = "archived record") -> Found:
@@ -181,7 +195,7 @@ def _salvage(packed: bytes) -> bytes:
 def _read(plain: bytes, damage: str | None, text: bool = True) -> Unpacked:
     version = _version(plain)
     if version is None:
-        return Unpacked(None, damage or NO_RECORD)
+        return Unpacked(None, damage or "is no record of lastlog")
     if version > VERSION:
         return Unpacked(None, f"was written by a newer lastlog (format {version}): update "
                               "lastlog to read it", newer=True)

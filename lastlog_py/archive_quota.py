@@ -16,6 +16,7 @@ from .record import Record
 __all__ = ["Saved", "chronological", "next_entry", "tallied", "victims"]
 
 COUNTED = 32                            # crashes whose ids a carrier remembers as counted
+STRAY = 30 * 86400                      # seconds: so far ahead of a later save is a wrong clock's
 REPEAT, DAMAGED, LOG, CRASH = range(4)  # what a file is worth; the least goes first
 
 
@@ -83,17 +84,30 @@ def victims(incoming: Saved, files: Sequence[Saved], needed: int) -> list[Saved]
 
 
 def _standing(files: Iterable[Saved]) -> list[_Standing]:
-    """Oldest first: by trusted time.  What has none stands behind all that was saved before."""
-    whole = [(entry.serial, each.name, each, entry.record) for each in files
-             if (entry := each.whole)]
+    """Oldest first: by credible time.  What has none stands behind all that was saved before."""
+    whole = sorted((_Standing(each, entry.record, entry.serial, entry.record.crash
+                              or entry.record.id) for each in files if (entry := each.whole)),
+                   key=lambda each: (each.serial, each.saved.name))
     clock, keyed = float("-inf"), []
-    for serial, name, saved, record in sorted(whole, key=lambda each: each[:2]):
-        own = record.time if record.time_trusted and record.time is not None else clock
+    for each, moment in zip(whole, _credible(whole), strict=True):
+        own = clock if moment is None else moment
         clock = max(clock, own)
-        keyed.append((own, serial, name, saved, record))
-    keyed.sort(key=lambda each: each[:3])
-    return [_Standing(saved, record, serial, record.crash or record.id)
-            for _, serial, _, saved, record in keyed]
+        keyed.append((own, each))
+    return [each for _, each in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def _credible(saved: Sequence[_Standing]) -> list[float | None]:
+    """The time of each, given in the order of saving; None: nothing to go by.
+
+    Clocks step back: where a later save says a time far earlier, one of the two clocks was wrong,
+    nobody knows which, and the order of saving is what is left.
+    """
+    least, moments = float("inf"), []
+    for each in reversed(saved):
+        moment = each.record.time if each.record.time_trusted else None
+        moments.append(None if moment is None or moment > least + STRAY else moment)
+        least = least if moment is None else min(least, moment)
+    return moments[::-1]
 
 
 # How often
@@ -136,17 +150,21 @@ def _serial(each: _Standing) -> int:
 # What goes
 
 def _expendable(incoming: Saved, files: Sequence[Saved]) -> list[Saved]:
-    """What may go for `incoming`, in the order in which it goes."""
+    """What may go for `incoming`, in the order in which it goes.
+
+    The kernel crash saved last before it, whatever its clock said, is the last of its worth.
+    """
     standing = _standing([*files, incoming])
-    safe = {incoming.name, *_newest_kernel_crash(standing)}
+    safe = {incoming.name, *_newest_kernel_crashes(standing)}
+    late = _saved_last_before(incoming, standing)
     worth = _worth(standing)
     limit = _limit(incoming, standing, files, worth)
-    damaged = [(DAMAGED, -1, 0, each) for each in files if each.damage and not each.newer]
-    whole = [(worth[each.saved.name], *place, each.saved)
+    damaged = [(DAMAGED, False, -1, 0, each) for each in files if each.damage and not each.newer]
+    whole = [(worth[each.saved.name], each.saved.name in late, *place, each.saved)
              for each, place in zip(standing, _places(standing), strict=True)
              if each.saved.name not in safe]
-    ranked = sorted([*damaged, *whole], key=lambda each: each[:3])
-    return [saved for rank, _, _, saved in ranked if rank <= limit]
+    ranked = sorted([*damaged, *whole], key=lambda each: each[:4])
+    return [saved for rank, _, _, _, saved in ranked if rank <= limit]
 
 
 def _limit(incoming: Saved, standing: list[_Standing], files: Sequence[Saved],
@@ -164,18 +182,30 @@ def _limit(incoming: Saved, standing: list[_Standing], files: Sequence[Saved],
     return worth[incoming.name]
 
 
-def _newest_kernel_crash(standing: list[_Standing]) -> set[str]:
-    """The names of its files, and of its signature's carrier.
+def _kernel_crashes(standing: list[_Standing]) -> list[_Standing]:
+    return [each for each in standing if each.record.kind == "kernel" and each.record.crash]
 
-    Newest by time, and the one that was saved last: a router's clock may be set back, or may have
-    been far ahead.
-    """
-    crashes = [each for each in standing if each.record.kind == "kernel" and each.record.crash]
-    names: set[str] = set()
-    for newest in (crashes[-1], max(crashes, key=_serial)) if crashes else ():
-        names.update(each.saved.name for each in crashes if each.crash == newest.crash)
-        if newest.record.signature:
-            names.add(max(_of(newest.record.signature, standing), key=_serial).saved.name)
+
+def _newest_kernel_crashes(standing: list[_Standing]) -> set[str]:
+    """The names of the files of the newest by time, and of the one that was saved last."""
+    crashes = _kernel_crashes(standing)
+    if not crashes:
+        return set()
+    return _files_of(crashes[-1], standing) | _files_of(max(crashes, key=_serial), standing)
+
+
+def _saved_last_before(incoming: Saved, standing: list[_Standing]) -> set[str]:
+    """The names of the files of the kernel crash that was saved last before `incoming`'s."""
+    own = {each.crash for each in standing if each.saved == incoming}
+    others = [each for each in _kernel_crashes(standing) if each.crash not in own]
+    return _files_of(max(others, key=_serial), standing) if others else set()
+
+
+def _files_of(crash: _Standing, standing: list[_Standing]) -> set[str]:
+    """The names of a kernel crash's files, and of its signature's carrier."""
+    names = {each.saved.name for each in _kernel_crashes(standing) if each.crash == crash.crash}
+    if crash.record.signature:
+        names.add(max(_of(crash.record.signature, standing), key=_serial).saved.name)
     return names
 
 

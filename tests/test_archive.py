@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import random
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from lastlog_py import archive as module
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
-from lastlog_py.record import Record
+from lastlog_py.record import Problem, Record
 from tests.archive.making import ROOM, crash, log, names, titles
 
 
@@ -149,7 +150,7 @@ def test_a_file_system_without_locks(archive: Archive, monkeypatch: pytest.Monke
 def test_a_name_taken_by_a_directory(archive: Archive) -> None:
     archive.save([crash(1)])
     file_of(archive, crash(2)).mkdir()
-    with pytest.raises(LastlogError, match="directory"):
+    with pytest.raises(LastlogError, match="in the way"):
         archive.save([crash(2)])
     assert archive.save([crash(2), crash(4)]).saved == [crash(4).id]     # the first is in the way
     result = archive.save([crash(0), crash(2), crash(3)])
@@ -307,15 +308,100 @@ def test_no_permission(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_somebody_elses_files_are_never_counted_evicted_or_deleted(tmp_path: Path) -> None:
-    """The archive may be any directory, as on a USB stick."""
-    folder = tmp_path / "stick"
-    folder.mkdir()
-    foreign = ["backup-2026.gz", "photos.gz", "2026-01-01.gz", "Holiday.gz", "k-0123456789ab.gz"]
-    for name in foreign:
-        (folder / name).write_bytes(gzip.compress(os.urandom(50_000)))
-    archive = Archive(str(folder), 20_000)
+FOREIGN = gzip.compress(bytes(50_000) + b"mine")
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("backup-2026.gz", FOREIGN), ("photos.gz", FOREIGN), ("2026-01-01.gz", b"noise"),
+    ("Holiday.gz", FOREIGN), ("1-0123456789ab.gz", b"noise"), ("k-0123456789AB.gz", b"noise"),
+    ("k-0123456789ab.gz.gz", b"noise"), (f"k-{'0' * 33}.gz", b"noise"),
+    ("k-0123456789ab.gz", FOREIGN), ("k-0123456789ab.gz", FOREIGN[:60]),
+    ("k-0123456789ab.gz", gzip.compress(b"")), ("k-0123456789ab.gz", gzip.compress(b"lastlog")),
+    (".k-0123456789ab.gz.new", FOREIGN)])
+def test_a_strangers_file_is_not_counted_evicted_or_deleted(
+        archive: Archive, name: str, content: bytes) -> None:
     archive.save([crash(1)])
-    assert archive.ids() == [crash(1).id]
-    assert archive.delete(archive.ids()).deleted == [crash(1).id]
-    assert sorted(each.name for each in folder.iterdir()) == sorted(foreign)
+    archive.limit = archive.usage()
+    stranger = Path(archive.path) / name
+    stranger.write_bytes(content)
+    assert archive.usage() == archive.limit and archive.ids() == [crash(1).id]
+    said = f"1 file here is not lastlog's and is left alone: {name}"
+    assert archive.headers()[1] == [Problem(archive.path, said, "info")]
+    id = name.removesuffix(".gz")
+    assert archive.load(id) == (None, None) and not archive.holds(id)
+    assert archive.delete([id]) == ([], [(id, "is not in the archive")])
+    archive.save([crash(2), crash(3)])
+    assert archive.delete(archive.ids()).deleted and stranger.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [random.Random(1).randbytes(5000), b"", FOREIGN[:12]],
+                         ids=["noise", "empty", "only gzip's header"])
+def test_what_cannot_be_unpacked_under_a_records_name_is_damaged(archive: Archive,
+                                                                 content: bytes) -> None:
+    archive.save([crash(1)])
+    before = archive.usage()
+    damaged = Path(archive.path) / "k-0123456789ab.gz"
+    damaged.write_bytes(content)
+    assert archive.ids() == sorted(["k-0123456789ab", crash(1).id])
+    assert archive.usage() == before + len(content)
+    assert "lastlog clear k-0123456789ab" in archive.headers()[1][0].what
+    assert archive.delete(["k-0123456789ab"]).deleted and not damaged.exists()
+
+
+def test_a_huge_file_counts_with_all_its_bytes(archive: Archive) -> None:
+    archive.save([crash(1)])
+    with open(Path(archive.path) / "k-0123456789ab.gz", "wb") as file:
+        file.truncate(5 << 30)
+    assert archive.usage() > 5 << 30
+    archive.save([crash(2)])
+    assert archive.usage() <= archive.limit and sorted(archive.ids()) == sorted(
+        [crash(1).id, crash(2).id])
+
+
+OBSTACLES: dict[str, Callable[[Path], object]] = {
+    "directory": Path.mkdir, "symlink": lambda path: path.symlink_to("/nowhere/victim"),
+    "pipe": os.mkfifo, "foreign": lambda path: path.write_bytes(FOREIGN)}
+
+
+@pytest.mark.parametrize("name", ["{}.gz", ".{}.gz.new"])
+@pytest.mark.parametrize("make", OBSTACLES.values(), ids=OBSTACLES)
+def test_what_is_in_the_way_stays_and_stops_no_other_record(
+        archive: Archive, make: Callable[[Path], object], name: str) -> None:
+    os.makedirs(archive.path)
+    obstacle = Path(archive.path) / name.format(crash(1).id)
+    make(obstacle)
+    before = obstacle.lstat()
+    result = archive.save([crash(1), crash(2), crash(3)])
+    assert result.saved == [crash(2).id, crash(3).id]
+    assert [each.id for each in result.skipped] == [crash(1).id]
+    assert f"{obstacle} is in the way" in result.skipped[0].why
+    with pytest.raises(LastlogError, match="in the way") as caught:
+        archive.save([crash(1)])
+    assert caught.value.code == "io" and "Move it" in caught.value.hint
+    assert obstacle.lstat().st_ino == before.st_ino and len(names(Path(archive.path))) == 3
+
+
+@pytest.mark.parametrize("at", ["{}.gz", ".{}.gz.new"])
+def test_what_gets_in_the_way_meanwhile_stays_too(
+        archive: Archive, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    os.makedirs(archive.path)
+    obstacle = Path(archive.path) / at.format(crash(1).id)
+    obstacle.mkdir()
+    monkeypatch.setattr(module, "_is_there", lambda *_: False)
+    with pytest.raises(LastlogError, match=f"{obstacle.name} is in the way"):
+        archive.save([crash(1)])
+    assert names(Path(archive.path)) == [obstacle.name]
+
+
+def test_a_fault_is_raised_only_when_every_record_was_tried(
+        archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def fails(folder: int, name: str, packed: bytes) -> None:
+        tried.append(name)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(module, "_write", fails)
+    with pytest.raises(LastlogError, match="Input/output error"):
+        archive.save([crash(1), crash(2)])
+    assert tried == [f"{crash(1).id}.gz", f"{crash(2).id}.gz"]

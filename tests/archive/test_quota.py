@@ -70,6 +70,53 @@ def test_the_oops_of_the_newest_panic_stays_with_it() -> None:
     assert going([crash(1), oops, panic, log(20)], crash(5), 3) is None
 
 
+@pytest.mark.parametrize(("clocks", "left"), [
+    ((0, 100, -9e6, 200), [1, 2, 3]),               # set back by months: nobody set it yet
+    ((0, 100, -1e6, 200), [1, 2, 3]),               # set back by days
+    ((7e9, 100, 200, 300, 400), [2, 3, 4]),         # once far ahead
+    ((0, 7e9, 200, 300, 400, 500), [3, 4, 5]),
+    ((0, 100, 200, 50), [1, 2, 3]),
+    ((100, 200, 300, 0, 400), [2, 3, 4]),
+], ids=str)
+def test_a_wrong_clock_never_makes_the_last_crash_go(clocks: tuple[float, ...],
+                                                     left: list[int]) -> None:
+    files: list[Saved] = []
+    for number, clock in enumerate(clocks):
+        record = crash(number, f"k1:{number}", time=NOON + clock)
+        new = Saved(record.title, 100, next_entry(record, files))
+        gone = victims(new, files, 100 * (len(files) - 2))
+        assert gone is not None and not any(each in files[-1:] for each in gone)
+        files = [*(each for each in files if each not in gone), new]
+    assert [each.name for each in files] == [f"crash {number}" for number in left]
+
+
+@pytest.mark.parametrize("clocks", [(0, -9e6), (0, -1e6), (7e9, 0), (0, 7e9)], ids=str)
+def test_core_dumps_never_push_out_the_kernel_crash_saved_last(clocks: tuple[float, ...]) -> None:
+    records = [crash(number, time=NOON + clock) for number, clock in enumerate(clocks)]
+    for number in range(2, 5):
+        gone = going(records, crash(number, kind="coredump"), 1) or []
+        assert "crash 1" not in gone
+        records = [*(each for each in records if each.title not in gone),
+                   crash(number, kind="coredump")]
+
+
+def test_a_crash_saved_late_does_not_push_out_the_newest() -> None:
+    late = crash(1)
+    assert going([crash(3), crash(9), late], crash(20, kind="coredump"), 1) == ["crash 3"]
+    assert going([crash(3), crash(9), late], crash(20, kind="coredump"), 2) is None
+
+
+def test_the_last_crash_goes_where_there_is_room_for_one() -> None:
+    assert going([crash(1)], crash(2), 1) == ["crash 1"]
+
+
+def test_the_oops_of_the_last_panic_stays_with_it() -> None:
+    panic = crash(2, "k1:x", time=NOON - 1e6)
+    oops = crash(1, "k1:x", time=NOON - 1e6 - 1, crash=panic.id)
+    there = [crash(7), crash(8), oops, panic]
+    assert going(there, crash(9), 3) == ["crash 7", "crash 8", "crash 1"]
+
+
 @pytest.mark.parametrize("clock", [-2000, 500000])
 def test_the_crash_saved_last_stays_whatever_the_clock_said(clock: int) -> None:
     """A core dump may push out old crashes, but neither the newest by time nor the last saved."""
