@@ -376,7 +376,7 @@ def _examined(folder: int, name: str) -> Saved | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Saved(name, _size(folder, name) or 0, None, _unreadable(error))
+        return Saved(name, _size(folder, name) or 0, None, _unreadable(error), unread=True)
     entry, damage, newer = unpack(packed, text=False)
     if entry and not damage and _name(entry.record.id) != name:
         damage = f"holds {entry.record.id}: name it {_name(entry.record.id)}"

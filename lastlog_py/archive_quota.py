@@ -28,6 +28,7 @@ class Saved(NamedTuple):
     entry: Entry | None                 # without text; None: nothing in it can be read
     damage: str | None = None           # what is wrong with it; None: whole
     newer: bool = False                 # in a format of the future: never evicted
+    unread: bool = False                # the medium failed, it may be whole: never evicted
 
     @property
     def whole(self) -> Entry | None:
@@ -159,7 +160,8 @@ def _expendable(incoming: Saved, files: Sequence[Saved]) -> list[Saved]:
     late = _saved_last_before(incoming, standing)
     worth = _worth(standing)
     limit = _limit(incoming, standing, files, worth)
-    damaged = [(DAMAGED, False, -1, 0, each) for each in files if each.damage and not each.newer]
+    damaged = [(DAMAGED, False, -1, 0, each) for each in files
+               if each.damage and not each.newer and not each.unread]
     whole = [(worth[each.saved.name], each.saved.name in late, *place, each.saved)
              for each, place in zip(standing, _places(standing), strict=True)
              if each.saved.name not in safe]

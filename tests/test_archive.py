@@ -405,3 +405,22 @@ def test_a_fault_is_raised_only_when_every_record_was_tried(
     with pytest.raises(LastlogError, match="Input/output error"):
         archive.save([crash(1), crash(2)])
     assert tried == [f"{crash(1).id}.gz", f"{crash(2).id}.gz"]
+
+
+def test_a_passing_fault_of_the_medium_costs_no_record(archive: Archive,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read now may be whole: it is reported, but not evicted as damaged."""
+    archive.save([crash(1)])
+    failing, read = f"{crash(1).id}.gz", module._read
+
+    def faulty(folder: int, name: str, *most: int) -> bytes:
+        if name == failing:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(folder, name, *most)
+
+    archive.limit = archive.usage() + 10
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_read", faulty)
+        assert archive.save([crash(2)]).saved == []
+        assert any(failing in problem.where for problem in archive.headers()[1])
+    assert [record.title for record in archive.headers()[0]] == ["crash 1"]
