@@ -20,19 +20,26 @@ DEFAULT_PATH = "/etc/config/lastlog"
 class Config:
     """What the UCI file says.  Paths are absolute, sizes are bytes."""
 
-    __slots__ = ("archive", "archive_limit", "path", "problems", "site")
+    __slots__ = ("archive", "archive_limit", "autosave", "ledger", "panic_on_oom", "panic_reboot",
+                 "path", "problems", "site", "store_log")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.archive = "/etc/lastlog/saved"
         self.archive_limit = 262144
+        self.autosave = True            # a harvest saves what it finds; else it goes to the journal
+        self.ledger = ""                # where the boots are counted; "" until `load` knows it
+        self.panic_reboot = 3           # seconds, for kernel.panic; 0 leaves it alone
+        self.panic_on_oom = False       # for vm.panic_on_oom; False leaves it alone
+        self.store_log = True           # the end of the system log, at a core dump and at shutdown
         self.site = Site()
         self.problems: list[str] = []
 
 
 # Options by section; those of the sections "site" and "region" describe the site.
-_TEXT = {"main": ("archive",), "site": ("root",), "region": ("file", "mtd")}
-_NUMBERS = {"main": ("archive_limit",), "site": (),
+_TEXT = {"main": ("archive", "ledger"), "site": ("root",), "region": ("file", "mtd")}
+_FLAGS = {"main": ("autosave", "panic_on_oom", "store_log"), "site": (), "region": ()}
+_NUMBERS = {"main": ("archive_limit", "panic_reboot"), "site": (),
             "region": ("address", "size", "journal_size", "record_size", "console_size",
                        "ftrace_size", "pmsg_size", "ecc")}
 
@@ -50,12 +57,21 @@ def load(path: str | None = None) -> Config:
         if path is not None:
             raise LastlogError("not-found", f"There is no configuration file {path}.",
                                "Name an existing file with --config, or leave it out.") from None
-        return config
+        text = ""
     except OSError as error:
         raise LastlogError("io", f"{config.path} cannot be read: {error.strerror}.",
                            "Run lastlog as root, and see that it is a file.") from None
     _fill(config, parse_uci(text, config.problems))
+    config.ledger = config.ledger or _default_ledger(config)
     return config
+
+
+def _default_ledger(config: Config) -> str:
+    """On the router's own flash, for the archive may be on a drive that comes later; but with a
+    region that is a file, beside the archive, and nothing of the system is touched."""
+    if config.site.file:
+        return f"{os.path.dirname(config.archive.rstrip('/'))}/boots"
+    return config.site.system("/etc/lastlog/boots")
 
 
 def _fill(config: Config, sections: list[tuple[str, str, dict[str, str]]]) -> None:
@@ -81,6 +97,14 @@ def _set(config: Config, target: Config | Site, kind: str, name: str,
                                    "the default is used")
         elif value:
             setattr(target, option, value)
+    for option in _FLAGS[kind]:
+        if option in options:
+            flag = _flag(options[option])
+            if flag is None:
+                config.problems.append(f"section {name or kind}: {option} '{options[option]}' is "
+                                       "neither 1 nor 0; the default is used")
+            else:
+                setattr(target, option, flag)
     for option in _NUMBERS[kind]:
         if option in options:
             number = _number(options[option])
@@ -89,6 +113,13 @@ def _set(config: Config, target: Config | Site, kind: str, name: str,
                                        "not a number of bytes; the default is used")
             else:
                 setattr(target, option, number)
+
+
+def _flag(text: str) -> bool | None:
+    """A switch as UCI has it (libubox, /lib/functions.sh: get_bool)."""
+    known = dict.fromkeys(("1", "on", "true", "yes", "enabled"), True)
+    known |= dict.fromkeys(("0", "off", "false", "no", "disabled"), False)
+    return known.get(text)
 
 
 def _number(text: str) -> int | None:

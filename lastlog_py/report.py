@@ -23,9 +23,6 @@ LONGEST = 300               # characters of a fact or a frame
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
                      "\ufeff]")
 
-# What Markdown would take for markup inside a line.
-MARKUP = re.compile(r"[\\`*<&]|\](?=\()")
-
 
 def safe(text: str) -> str:
     """`text` with control characters made visible; line feeds and tabs stay."""
@@ -137,8 +134,8 @@ def markdown(record: Dict, version: str) -> str:
     frames = (record["kernel"] or {}).get("trace", ())[:FRAMES]
     trace = "\n".join(map(frame, frames))
     log = _end(record["text"])
-    title = MARKUP.sub(r"\\\g<0>", _line(record["title"] or record["kind"]))
-    return "\n\n".join((f"### {title}", _fenced(_head(record, version)),
+    title = _line(record["title"] or record["kind"])
+    return "\n\n".join((f"### {_span(title)}", _fenced(_head(record, version)),
                         *(("Call trace:", _fenced(trace)) if trace else ()),
                         *(("The end of the log:", _fenced(log)) if log else ()))) + "\n"
 
@@ -151,8 +148,19 @@ def _end(text: str) -> str:
     return short.partition("\n")[2] or short if len(end) > LOG_BYTES else short
 
 
+def _span(text: str) -> str:
+    """`text` as code within a line: nothing in it is a mention, a link or markup."""
+    fence = _fence(text, 1)
+    gap = " " if len(fence) > 1 else ""
+    return f"{fence}{gap}{text}{gap}{fence}"
+
+
 def _fenced(text: str) -> str:
     """`text` in a fence that nothing in it can close."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
+    fence = _fence(text, 3)
     return f"{fence}\n{text}\n{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    return "`" * max(least, longest + 1)

@@ -97,7 +97,7 @@ def test_what_a_reader_takes_away(ubus: Any) -> None:
     record = ubus("get", id=ubus("list")["records"][0]["id"])
     assert record["header"].startswith(f"Title: {record['title']}\n")
     assert f"Reported by: lastlog {ubus('status')['version']}\n\n" in record["header"]
-    assert record["report"].startswith(f"### {record['title']}\n")
+    assert record["report"].startswith(f"### `{record['title']}`\n")
 
 
 def test_clearing_by_force_takes_only_these(ubus: Any) -> None:

@@ -258,9 +258,10 @@ def _unlink(place: Place) -> None:
                            "Run lastlog as root, with /sys/fs/pstore mounted read-write.") from None
 
 
-# What a zone that no driver uses gets for a header: no bit pattern that the kernel takes for a
-# signature, and, because all 12 bytes differ, none that the header's ECC (at most 11 bytes of it,
-# for any parity up to 22) could "correct" back to the old one.
+# What a zone that no driver uses gets for a header: nothing that the kernel takes for a signature,
+# and, because all 12 bytes differ, nothing that the header's ECC of 16 bytes, which corrects 8,
+# could bring back.  (ECC of 24 bytes and more could; the kernel then finds a dump of zeros without
+# a "====" line, and drops it.)
 ERASED = b"\xff" * ramoops.HEADER_SIZE
 
 

@@ -20,11 +20,12 @@ MAX_REGION = 64 << 20
 class Device:
     """One region that can be read and written.  Sizes in bytes."""
 
-    __slots__ = ("live", "path", "settled", "size", "what")
+    __slots__ = ("journal_size", "live", "path", "settled", "size", "what")
 
     def __init__(self, path: str, size: int, what: str) -> None:
         self.path = path
         self.size = size                # of ramoops' part: the journal behind it is left out
+        self.journal_size = 0           # of the part behind `size`
         self.what = what                # "file" | "mtd"
         # ramoops is writing here now: its console and pmsg zones hold this boot, not the last,
         # and each zone's header belongs to the driver.
@@ -77,7 +78,8 @@ class Device:
 def find(site: Site) -> Device:
     """The configured region.  Raises LastlogError "no-region" if there is none to be had."""
     device = _file(site) if site.file else _mtd(site)
-    device.size = max(0, device.size - site.journal_size)
+    device.journal_size = min(site.journal_size, device.size)
+    device.size -= device.journal_size
     device.settled = device.size
     if device.what == "mtd":
         _mark_live(site, device)

@@ -152,7 +152,7 @@ def _power_of_two(size: int) -> int:
 def _zones(region: bytes, slots: list[Slot]) -> tuple[list[Zone], list[Problem]]:
     """The slots whose headers are valid, in the byte order that most of them are in.
 
-    A header that is neither valid nor blank was damaged, and what its zone holds is not read.
+    A header that is neither valid nor blank was damaged: that is a problem.
     """
     by_order = []
     for order in ("little", "big"):
@@ -195,12 +195,20 @@ def _headless(region: bytes, zones: list[Zone]) -> list[Zone]:
         tries += 1
         if tries > MOST_ZONES:
             break
+        if _is_emptied(region, offset):
+            continue
         end = starts[before + 1] if before + 1 < len(starts) else len(region)
         used = _length(region, match, min(end, match.start() + MOST_TEXT))
         if used:
             free = match.start() + used
             found.append(Zone(Slot("kernel", None, offset, HEADER_SIZE + used), 0, used))
     return found
+
+
+def _is_emptied(region: bytes, offset: int) -> bool:
+    """Whether a whole header says that its zone is empty; it may be one of an earlier layout."""
+    zones = (_header(region, offset, len(region) - offset, order) for order in ("little", "big"))
+    return any(zone is not None and zone.used == 0 for zone in zones)
 
 
 def _length(region: bytes, match: re.Match[bytes], end: int) -> int:

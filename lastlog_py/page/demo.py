@@ -38,13 +38,15 @@ Ctrl-C ends it."""
 def prepare(directory: Path, fresh: bool = False) -> Path:
     """Put the region, a configuration and an empty root into `directory`; the configuration.
 
-    What is there already stays, unless `fresh`.  Raises OSError if it cannot be written.
+    What is there already stays, unless `fresh`; only remembered answers go, as with a router's
+    tmpfs at a reboot, for the code may be another one.  Raises OSError if it cannot be written.
     """
     region, root = directory / "region.bin", directory / "root"
     if fresh:
         region.unlink(missing_ok=True)
         for place in (root, directory / "saved"):
             shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(root / "var", ignore_errors=True)
     for place in (directory, root):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not region.exists():

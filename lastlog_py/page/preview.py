@@ -162,6 +162,11 @@ class _Server(ThreadingHTTPServer):
     preview: Preview
     view: Path
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle of an answer is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def serve(preview: Preview, port: int, view: Path | None = None) -> _Server:
     """A server on 127.0.0.1 for `preview`, not running yet; port 0 takes any free one.

@@ -287,6 +287,16 @@ def test_a_saved_crash_is_deleted_with_its_oops(site: Site) -> None:
     assert not set(names) & set(site.states()) and site.states()
 
 
+def test_the_address_opens_a_record_and_the_heading_has_the_focus(site: Site) -> None:
+    page = site.open()
+    page.locator("[data-action=open]", has_text="Console output").first.click()
+    page.locator(".ll-record h3", has_text="Console").wait_for()
+    assert page.evaluate("document.activeElement.tagName") == "H3"
+    panic = next(name for name in site.states() if name.startswith("k-"))
+    page.evaluate(f"window.location.hash = '{panic}'")
+    page.locator(f"[data-action=copy][data-id={panic}]").wait_for()
+
+
 def test_another_records_log_is_not_folded_along(site: Site) -> None:
     page = site.open()
     assert page.locator("details[data-fold^=log]").get_attribute("open") is None
@@ -363,7 +373,7 @@ def test_copy_for_a_bug_report(site: Site, secure: bool) -> None:
     page.get_by_text("Copied.").wait_for()
     copied = page.evaluate("navigator.clipboard.readText()")
     record = site.ask("get", id=button(page, "Download").get_attribute("data-id"))
-    assert copied.startswith(f"### {record['title']}\n")
+    assert copied.startswith(f"### `{record['title']}`\n")
     for words in ("Cause: null-pointer", "Kernel: 6.1.192", "Reported by: lastlog ",
                   "  direct_entry+0xb0 [lkdtm]\n", "? lkdtm_do_action"):
         assert words in copied

@@ -82,6 +82,14 @@ def test_what_was_erased_does_not_come_back() -> None:
     assert ramoops.records(bytes(zapped) + zones.zone(4096)).records == []
 
 
+def test_what_was_erased_under_an_earlier_layout_does_not_come_back() -> None:
+    """The zones are larger now, and an emptied zone of before lies within what is free."""
+    zapped = bytearray(zones.zone(4096, zones.dump(zones.log(20))))
+    zapped[4:12] = bytes(8)
+    region = zones.zone(4096, zones.dump(zones.log(3))) + bytes(zapped)
+    assert len(ramoops.records(region, [Geometry(8192)]).records) == 1
+
+
 @pytest.mark.parametrize("header", [b"====1800000000.000001-c\n", b"=-==1800000000.000001-C\n"])
 def test_a_bit_lost_in_the_dump_header_does_not_cost_the_record(header: bytes) -> None:
     body = header + zones.deflated(zones.log(50))

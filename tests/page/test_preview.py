@@ -233,8 +233,11 @@ def test_the_demo_keeps_its_state_until_told_otherwise(tmp_path: Path) -> None:
     first = region.read_bytes()
     assert len(first) == 1 << 20
     region.write_bytes(b"\0" * 16)
+    answer = tmp_path / "run/root/var/run/lastlog/page-0"
+    answer.parent.mkdir(parents=True)
+    answer.touch()
     assert demo.prepare(tmp_path / "run") == config
-    assert region.read_bytes() == b"\0" * 16
+    assert region.read_bytes() == b"\0" * 16 and not answer.exists()
     demo.prepare(tmp_path / "run", fresh=True)
     assert region.read_bytes() == first
 
@@ -246,10 +249,15 @@ def test_the_demo_keeps_away_from_the_machine_s_own(tmp_path: Path) -> None:
     assert "option record_size '65536'" in text
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_demo_runs_until_ctrl_c(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lastlog_py.page.demo", "--port", "0", "--dir", str(tmp_path)]
+    # A shell starts what runs in the background with SIGINT ignored, and children inherit that.
     with subprocess.Popen(command, cwd=demo.CLONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as running:
+                          text=True, preexec_fn=_heed_interrupts) as running:
         assert running.stdout and running.stderr
         url = next(line.strip() for line in running.stdout if "http://127.0.0.1:" in line)
         connection = http.client.HTTPConnection(url.split("/")[2], timeout=10)

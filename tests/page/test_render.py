@@ -141,8 +141,8 @@ def test_an_older_record_has_its_own_heading() -> None:
     model = models.panic()
     model["open"] = {**model["records"][2], "text": "[    1.0] hello\n"}
     html = render(model)
-    assert "<h3>Console log</h3>" in html
-    assert "<h3>The crash</h3>" not in html
+    assert "<h3 tabindex=\"-1\">Console log</h3>" in html
+    assert "The crash</h3>" not in html
     assert "details data-fold=\"log-c-00000000000f\" open" in html
 
 

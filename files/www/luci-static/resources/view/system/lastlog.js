@@ -131,8 +131,13 @@ return view.extend({
 	handleSaveApply: null,
 	handleReset: null,
 
+	/* The record that the address names. */
+	wanted() {
+		return window.location.hash.match(/^#([a-z0-9-]{1,40})$/)?.[1];
+	},
+
 	load() {
-		this.open = window.location.hash.match(/^#([a-z0-9-]{1,40})$/)?.[1];
+		this.open = this.wanted();
 
 		return callPage(this.open).catch(complain);
 	},
@@ -145,6 +150,7 @@ return view.extend({
 		if (page)
 			this.draw(page);
 		poll.add(() => this.poll(), 30);
+		window.addEventListener('hashchange', () => this.wanted() && this.show(this.wanted()).catch(complain));
 
 		return this.node;
 	},
@@ -177,6 +183,7 @@ return view.extend({
 			this.draw(page);
 			window.history.replaceState(null, '', '#' + id);
 			this.node.querySelector('.ll-record')?.scrollIntoView();
+			this.node.querySelector('.ll-record h3')?.focus({ preventScroll: true });
 		});
 	},
 
