@@ -1,8 +1,8 @@
 """Answers kept in tmpfs, so that a question asked again costs no more than starting Python.
 
 An answer is as good as new while everything that it was made from has the same fingerprint:
-the configuration, the crash zones of the region, the pstore files, the archive and the kernel
-settings that readiness looks at.  On the hot path: imports os and zlib only.
+the configuration, the crash zones of the region, the journal, the pstore files, the archive and
+the kernel settings that readiness looks at.  On the hot path: imports os and zlib only.
 
 A cache that cannot be written or is not ours alone is not used; nothing depends on it.
 """
@@ -37,10 +37,12 @@ def _checksum(data: bytes) -> str:
 
 
 def _region(config: Config) -> bytes:
-    """The part of the region that changes only with a crash; the error if it cannot be read."""
+    """The parts of the region that change only with a crash or a record of our own; the error if
+    it cannot be read."""
     try:
         where = device.find(config.site)
-        return f"{where.path} {where.size} {where.live} ".encode() + where.read(0, where.settled)
+        return b"".join((f"{where.path} {where.size} {where.live} ".encode(),
+                         where.read(0, where.settled), where.read(where.size, where.journal_size)))
     except LastlogError as error:
         return error.message.encode("utf-8", "replace")
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import __version__, cache, service
+from . import __version__, cache, service, store
 from .archive_file import is_id
 from .config import Config
 from .errors import LastlogError
@@ -153,6 +153,22 @@ def _clear(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
                          arguments.get("force", False))
 
 
+def _store(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
+    """From a plain file only: whoever calls is not kept waiting by a pipe."""
+    path, text = arguments.get("path"), arguments.get("text")
+    if (path is None) == (text is None):
+        raise LastlogError("bad-argument", "store needs either path or text.",
+                           'For example {"path": "/tmp/log"} or {"text": "…"}.')
+    wanted, label = arguments.get("bytes"), arguments.get("label")
+    if text is not None:
+        return store.store_text(config, text, wanted, label or "")
+    assert path is not None
+    if not path.startswith("/"):
+        raise LastlogError("bad-argument", "path must begin with a slash.",
+                           "Name a file by its whole path.")
+    return store.store(config, path, wanted, label, plain=True)
+
+
 def _names(arguments: Arguments) -> tuple[str, ...]:
     one = (arguments["id"],) if "id" in arguments else ()
     return (*one, *arguments.get("ids", ()))
@@ -165,4 +181,5 @@ METHODS = {
     "page": Method(_page, {"id": str}),
     "save": Method(_save, {"id": str}),
     "clear": Method(_clear, {"what": str, "id": str, "ids": list, "force": bool}),
+    "store": Method(_store, {"path": str, "text": str, "bytes": int, "label": str}),
 }

@@ -1,7 +1,8 @@
 """The command `lastlog`: the door for a prompt.
 
-`status` and `list` are answered from the cache before anything heavy is imported: argparse and
-json together cost a router more than the interpreter itself.
+`status` and `list` are answered from the cache, and `store`, `harvest` and `shutdown` are done,
+before anything heavy is imported: argparse and json together cost a router more than the
+interpreter itself.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import os
 import sys
 
-from . import cache
 from .config import load
-from .errors import LastlogError
+from .errors import LastlogError, unexpected
 
 __all__ = ["main"]
 
 CACHED = ("status", "list")
+BOOT_SERVICE = (["harvest"], ["shutdown"])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,6 +24,14 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     config_path, as_json, rest = _globals(words)
     try:
+        if rest[:1] == ["store"]:
+            done = _stored(config_path, as_json, rest[1:])
+            if done == 0 and argv is None:
+                os._exit(0)             # nothing is left to tidy up, which takes Python a while
+            if done is not None:
+                return done
+        if rest in BOOT_SERVICE and not as_json:
+            return _booted(config_path, rest[0])
         known = _remembered(config_path, as_json, rest)
         if known is not None:
             write(known)
@@ -59,10 +68,59 @@ def _globals(words: list[str]) -> tuple[str | None, bool, list[str]]:
     return config_path, as_json, rest
 
 
+def _stored(config_path: str | None, as_json: bool, words: list[str]) -> int | None:
+    """The exit status of `store`; None if the full command line has to look at the words."""
+    from . import store
+
+    asked = store.parse(words)
+    if asked is None:
+        return None
+    try:
+        reply = store.store(load(config_path), *asked)
+        output = store.in_json(reply) if as_json else store.said(reply)
+    except Exception as error:          # the door's last guard
+        return _failed(error, as_json)
+    write(output.encode("utf-8", "replace"))
+    return 0
+
+
+def _booted(config_path: str | None, command: str) -> int:
+    """The exit status of what the boot service runs."""
+    try:
+        from . import harvest
+
+        config = load(config_path)
+        reply = harvest.harvest(config) if command == "harvest" else \
+            harvest.shutdown(config, system_log() if config.store_log else b"")
+    except Exception as error:          # the door's last guard
+        return _failed(error, as_json=False)
+    said = harvest.report(reply).encode("utf-8", "replace")
+    if said:
+        write(said)
+    return 1 if harvest.has_errors(reply) else 0
+
+
+def system_log() -> bytes:
+    """What is piped in; nothing if somebody runs it at a terminal."""
+    log = b""
+    while not os.isatty(0) and (piece := os.read(0, 1 << 16)):
+        log = (log + piece)[-1 << 20:]
+    return log
+
+
+def _failed(error: Exception, as_json: bool) -> int:
+    from . import commands
+
+    return commands.failed(error if isinstance(error, LastlogError) else unexpected(error),
+                           as_json)
+
+
 def _remembered(config_path: str | None, as_json: bool, rest: list[str]) -> bytes | None:
     """The answer to a bare `status` or `list`, if nothing has changed since it was made."""
     if len(rest) != 1 or rest[0] not in CACHED:
         return None
+    from . import cache
+
     try:
         config = load(config_path)
     except LastlogError:

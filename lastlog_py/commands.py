@@ -8,15 +8,15 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import __version__, cache, printing, service
+from . import __version__, cache, harvest, printing, service, store
 from .archive_file import is_id
-from .cli import cache_name, write
+from .cli import cache_name, system_log, write
 from .config import Config, load
 from .errors import LastlogError, unexpected
 from .medium.geometry import Geometry, parity_bytes
 from .record import KINDS
 
-__all__ = ["run"]
+__all__ = ["failed", "run"]
 
 Reply = dict[str, Any]
 GEOMETRY = ("record", "console", "ftrace", "pmsg")
@@ -29,16 +29,16 @@ def run(config_path: str | None, as_json: bool, words: list[str]) -> int:
     except SystemExit:                  # --help or --version, printed already
         return 0
     except LastlogError as error:
-        _failed(error, as_json)
+        failed(error, as_json)
         return 2
     try:
         return _carry_out(asked, load(config_path), as_json)
     except LastlogError as error:
-        return _failed(error, as_json)
+        return failed(error, as_json)
     except OSError:
         raise                           # of the output; `cli` knows what to say
     except Exception as error:          # the door's last guard
-        return _failed(unexpected(error), as_json)
+        return failed(unexpected(error), as_json)
 
 
 def _carry_out(asked: argparse.Namespace, config: Config, as_json: bool) -> int:
@@ -63,7 +63,8 @@ def _for_people(asked: argparse.Namespace, reply: Reply) -> bytes:
     return printing.PRINTERS[asked.command](reply).encode("utf-8", "replace")
 
 
-def _failed(error: LastlogError, as_json: bool) -> int:
+def failed(error: LastlogError, as_json: bool) -> int:
+    """Say what is wrong; the exit status."""
     if as_json:
         write(_json(error.reply()))
     else:
@@ -99,6 +100,10 @@ def _clear(config: Config, asked: argparse.Namespace) -> Done:
     return reply, bool(reply["kept"])
 
 
+def _store(config: Config, asked: argparse.Namespace) -> Done:
+    return store.store(config, asked.file, asked.bytes, asked.label), False
+
+
 def _decode(_config: Config, asked: argparse.Namespace) -> Done:
     reply = service.decode(asked.files, _geometry(asked))
     failures = [problem for problem in reply["problems"] if problem["severity"] == "error"]
@@ -107,6 +112,28 @@ def _decode(_config: Config, asked: argparse.Namespace) -> Done:
         raise LastlogError("io", f"{first['where']}: {first['what']}.",
                            "Name a region dump, a file of /sys/fs/pstore or a saved record.")
     return reply, bool(failures)
+
+
+def _harvest(config: Config, _asked: argparse.Namespace) -> Done:
+    reply = harvest.harvest(config)
+    return reply, harvest.has_errors(reply)
+
+
+def _shutdown(config: Config, _asked: argparse.Namespace) -> Done:
+    reply = harvest.shutdown(config, system_log() if config.store_log else b"")
+    return reply, harvest.has_errors(reply)
+
+
+def _selftest(config: Config, asked: argparse.Namespace) -> Done:
+    from . import selftest  # here, not above: no other command needs it
+
+    return (selftest.arm if asked.step == "arm" else selftest.result)(config), False
+
+
+def _propose(config: Config, _asked: argparse.Namespace) -> Done:
+    from . import propose  # here, not above: no other command needs it
+
+    return propose.propose(config), False
 
 
 def _geometry(asked: argparse.Namespace) -> list[Geometry]:
@@ -156,7 +183,19 @@ def _add_commands(commands: Any) -> None:
     saving = _command(commands, "save", _save, "make captured records durable")
     saving.add_argument("ids", nargs="*", metavar="ID", type=_record_id)
     _clearing(_command(commands, "clear", _clear, "erase captured or saved records"))
+    _storing(_command(commands, "store", _store,
+                      "the end of a log into the journal, where it survives a reboot"))
     _decoding(_command(commands, "decode", _decode, "read a dump that somebody sent"))
+    _command(commands, "harvest", _harvest,
+             "what the boot service runs: arm, find out why it rebooted, keep what was captured")
+    _command(commands, "shutdown", _shutdown,
+             "what the boot service runs before a reboot; the system log may come on stdin")
+    testing = _command(commands, "selftest", _selftest,
+                       "does the memory keep its contents across a reboot")
+    testing.add_argument("step", choices=("arm", "result"),
+                         help="arm: write a pattern; result: after the reboot, what is left of it")
+    _command(commands, "propose", _propose,
+             "memory for a router that has none set aside: what to write where; changes nothing")
 
 
 def _command(commands: Any, name: str, call: Callable[..., Done],
@@ -181,6 +220,13 @@ def _clearing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true",
                         help="also what is not saved: it is lost then")
     parser.add_argument("ids", nargs="*", metavar="ID", type=_record_id)
+
+
+def _storing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a log, or - for what comes on stdin")
+    parser.add_argument("--bytes", type=number, metavar="N", help="at most the last N bytes; "
+                        "without it, as much as a quarter of the journal")
+    parser.add_argument("--label", metavar="L", help="what to call it, instead of FILE's name")
 
 
 def _decoding(parser: argparse.ArgumentParser) -> None:

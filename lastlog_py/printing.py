@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import harvest, store
 from .report import facts, frame, safe, utc
 
 __all__ = ["PRINTERS", "safe"]
@@ -14,7 +15,8 @@ Reply = dict[str, Any]
 
 def _status(reply: Reply) -> str:
     lines = [f"lastlog {reply['version']}: {'armed' if reply['armed'] else 'NOT ARMED'}",
-             safe(reply["last_reboot"]["text"]), ""]
+             safe(reply["last_reboot"]["text"])]
+    lines += [safe(reply["history"]["text"]), ""] if reply["history"]["text"] else [""]
     for check in reply["checks"]:
         lines.append(f"  {check['state']:<8}{check['title']}: {safe(check['found'])}")
         if check["fix"]:
@@ -79,5 +81,24 @@ def _decode(reply: Reply) -> str:
     return "\n\n".join([*blocks, "\n".join(_problems(reply))]).rstrip("\n")
 
 
+def _selftest(reply: Reply) -> str:
+    return safe(reply["text"])
+
+
+def _propose(reply: Reply) -> str:
+    region = reply["region"]
+    state = "Set aside already" if reply["reserved"] else "Proposed, not applied"
+    blocks = [f"{state}: {region['size'] >> 10} KiB at {region['address']}.\n"
+              f"{safe(reply['why'])}"]
+    for title, key in (("In the board's device tree (.dts):", "device_tree"),
+                       ("On the kernel command line:", "command_line"),
+                       ("In /etc/config/lastlog:", "uci")):
+        if reply[key]:
+            blocks.append(f"{title}\n\n{reply[key].rstrip()}")
+    return "\n\n".join([*blocks, "\n".join(f"- {safe(note)}" for note in reply["notes"])])
+
+
 PRINTERS = {"status": _status, "list": _list, "show": _show, "save": _save, "clear": _clear,
-            "decode": _decode}
+            "decode": _decode, "store": store.said, "selftest": _selftest,
+            "propose": _propose,
+            "harvest": harvest.report, "shutdown": harvest.report}

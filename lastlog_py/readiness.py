@@ -10,19 +10,37 @@ from __future__ import annotations
 import os
 import time
 
-from . import CLOCK_FLOOR
+from . import CLOCK_FLOOR, boot
 from .config import Config
 from .errors import LastlogError
 from .medium import device
 
 __all__ = ["gather", "is_armed", "judge"]
 
+_RAMOOPS = "/sys/module/ramoops/parameters"
 _FILES = {"panic": "/proc/sys/kernel/panic",
           "panic_on_oops": "/proc/sys/kernel/panic_on_oops",
+          "core_pattern": "/proc/sys/kernel/core_pattern",
+          "core_pipe_limit": "/proc/sys/kernel/core_pipe_limit",
           "backend": "/sys/module/pstore/parameters/backend",
           "compress": "/sys/module/pstore/parameters/compress",
-          "ramoops_address": "/sys/module/ramoops/parameters/mem_address",
-          "boot_id": "/proc/sys/kernel/random/boot_id"}
+          "ramoops_address": f"{_RAMOOPS}/mem_address",
+          "ramoops_size": f"{_RAMOOPS}/mem_size",
+          "record_size": f"{_RAMOOPS}/record_size",
+          "console_size": f"{_RAMOOPS}/console_size",
+          "pmsg_size": f"{_RAMOOPS}/pmsg_size",
+          "ecc": f"{_RAMOOPS}/ecc",
+          "boot_id": "/proc/sys/kernel/random/boot_id",
+          "boot": boot.NOTE}
+
+_SERVICES = "/etc/rc.d"
+
+# What the next crash needs; the other checks are about how well it will be kept.
+_ARMING = ("region", "memory", "zones", "pstore", "panic")
+
+# What kernels call their compressions of which lastlog needs none, or reads it itself.
+_READABLE = ("deflate", "zlib")
+_UNCOMPRESSED = ("", "(null)", "none")
 
 # What an archive must have room for, beyond its quota's rest: one crash, compressed.
 ROOM = 65536
@@ -36,10 +54,22 @@ def gather(config: Config) -> dict[str, str]:
              for name, path in _FILES.items()}
     mounts = device.read_small(config.site.system("/proc/mounts"))
     facts["pstore"] = "\n".join(line for line in mounts.splitlines() if " pstore " in line)
+    facts["service"] = _service(config)
     facts["clock"] = _clock()
     facts["archive"] = _archive_state(config.archive)
     facts["drive"] = _drive(config.archive)
     return facts
+
+
+def _service(config: Config) -> str:
+    """The links that start the boot service; "" if there are none; "?" where this system has no
+    such links."""
+    try:
+        names = os.listdir(config.site.system(_SERVICES))
+    except OSError:
+        return "?"
+    return " ".join(sorted(name for name in names
+                           if name.startswith("S") and name.endswith("lastlog")))
 
 
 def _clock() -> str:
@@ -88,21 +118,29 @@ def judge(config: Config, facts: dict[str, str], captured: int, unsaved: int,
         missing = None
     except LastlogError as error:
         where, missing = None, error
-    checks = [_region(where, missing, facts), _zones(where, zones, facts)]
-    if where is None or where.what != "file":
-        checks += [_pstore(facts, where), _panic(facts), _panic_on_oops(facts)]
+    checks = [_region(where, missing, facts)]
+    if where is not None and where.what == "file":
+        checks += [_zones_of_file(zones), _journal(config)]
+    else:
+        checks += [_memory(config, facts), _zones(config, facts), _phram(where),
+                   _journal(config), _pstore(facts, where), _compression(facts),
+                   _ecc(config, facts), _strict_devmem(config), _panic(facts),
+                   _panic_on_oops(facts), _core_pattern(config, facts), _service_enabled(facts),
+                   _harvest(config, facts), _recovery(config, captured)]
     waiting = _waiting(captured, unsaved) if where or facts["pstore"] else _not_looked()
     return [*checks, waiting, _archive(config, facts)]
 
 
 def is_armed(checks: list[Check]) -> bool:
     """Whether the next crash would be kept, and seen."""
-    return all(check["state"] != "fail" for check in checks
-               if check["id"] in ("region", "zones", "pstore", "panic"))
+    return all(check["state"] != "fail" for check in checks if check["id"] in _ARMING)
 
 
 def _check(name: str, state: str, title: str, found: str, fix: str = "") -> Check:
     return {"id": name, "state": state, "title": title, "found": found, "fix": fix}
+
+
+# --- the memory
 
 
 def _region(where: device.Device | None, missing: LastlogError | None,
@@ -110,31 +148,125 @@ def _region(where: device.Device | None, missing: LastlogError | None,
     title = "Persistent memory"
     if where is not None:
         kind = "a file in the memory's place" if where.what == "file" else "an MTD device"
-        return _check("region", "ok", title, f"{where.path}, {where.size >> 10} KiB: {kind}")
+        size = where.size + where.journal_size
+        return _check("region", "ok", title, f"{where.path}, {size >> 10} KiB: {kind}")
     if _has_ramoops(facts):
         return _check("region", "ok", title, "ramoops has reserved memory; lastlog reads it "
                       "through /sys/fs/pstore")
-    message = missing.message if missing else ""
-    return _check("region", "fail", title, message, missing.hint if missing else "")
+    return _check("region", "fail", title, missing.message if missing else "",
+                  "Reserve memory: lastlog propose prints how on this router. Where some is "
+                  f"reserved: {missing.hint if missing else ''}")
 
 
 def _has_ramoops(facts: dict[str, str]) -> bool:
-    """The parameter is 0 until the driver has a region (fs/pstore/ram.c: ramoops_probe)."""
-    return facts["ramoops_address"] not in ("", "0") or facts["backend"] == "ramoops"
+    """Whether ramoops has a region, and pstore uses it: the parameter is 0 until it is given one
+    (fs/pstore/ram.c: ramoops_probe), and stays if the driver then refuses it."""
+    return facts["backend"] == "ramoops" or (
+        facts["backend"] == "" and facts["ramoops_address"] not in ("", "0"))
 
 
-def _zones(where: device.Device | None, zones: int, facts: dict[str, str]) -> Check:
+def _driver(facts: dict[str, str]) -> tuple[int, int] | None:
+    """Where ramoops runs, address and size; None: nowhere."""
+    address, size = _number(facts["ramoops_address"]), _number(facts["ramoops_size"])
+    return (address, size) if _has_ramoops(facts) and address and size else None
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+def _memory(config: Config, facts: dict[str, str]) -> Check:
+    """The range that is used must be allowed; one that is only configured merely ought to be."""
+    from .memory_map import Range, refusal  # not for `gather`
+
+    title = "Nobody else uses that memory"
+    site = config.site
+    said = (site.address, site.size) if site.address is not None and site.size else None
+    used = _driver(facts) or said
+    if used is None:
+        return _check("memory", "unknown", title, "nothing says where the memory is",
+                      "Set option address and option size of the region.")
+    for address, size in dict.fromkeys((used, said or used)):
+        error = refusal(site, address, size)
+        if error is not None:
+            state = "unknown" if error.code == "io" else \
+                "fail" if (address, size) == used else "warn"
+            return _check("memory", state, title, error.message, error.hint)
+    return _check("memory", "ok", title, f"{Range(used[0], sum(used))} is set aside from the "
+                  "system's memory")
+
+
+def _zones(config: Config, facts: dict[str, str]) -> Check:
     title = "Kernel crashes are recorded"
-    if _has_ramoops(facts) and (where is None or where.what != "file"):
+    if not _has_ramoops(facts):
+        return _check("zones", "fail", title, *_why_no_ramoops(facts))
+    runs = _driver(facts)
+    if runs is None:
         return _check("zones", "ok", title, "ramoops is loaded and writes the log of a crash "
                       "into the memory")
-    if where is not None and where.what == "file":
-        found = f"{zones} zones for crashes" if zones else "blank, or not divided into zones yet"
-        return _check("zones", "ok" if zones else "unknown", title, found,
-                      "" if zones else "The kernel divides it when ramoops is loaded.")
-    return _check("zones", "fail", title, "ramoops is not loaded: the kernel does not record "
-                  "crashes", "Install kmod-ramoops and load it with mem_address, mem_size and "
-                  "record_size, or add a ramoops node to the device tree.")
+    found = f"ramoops is loaded, with {_kib(runs[1])} at 0x{runs[0]:x}: {_zone_sizes(facts)}"
+    site = config.site
+    said = (site.address, (site.size or 0) - site.journal_size)
+    if site.address is not None and site.size and said != runs:
+        return _check("zones", "warn", title, found, f"The configuration says {_kib(said[1])} at "
+                      f"0x{site.address:x}: correct it in {config.path}, or what else provides "
+                      "ramoops with memory.")
+    return _check("zones", "ok", title, found)
+
+
+def _why_no_ramoops(facts: dict[str, str]) -> tuple[str, str]:
+    """What was found, and what to do."""
+    if facts["backend"] not in ("", "(null)"):
+        return (f"the kernel keeps crashes with {facts['backend']}, not with ramoops",
+                "Put pstore.backend=ramoops on the kernel command line.")
+    if facts["ramoops_address"] not in ("", "0"):
+        return ("ramoops is loaded, but the kernel does not record crashes with it",
+                "dmesg says what it did not like; correct the sizes of the region.")
+    return ("ramoops is not loaded: the kernel does not record crashes",
+            "Install kmod-ramoops and set option address and option size of the region, or add "
+            "a ramoops node to the device tree; lastlog propose prints both.")
+
+
+def _zone_sizes(facts: dict[str, str]) -> str:
+    sizes = ((name.partition("_")[0], _number(facts[name]))
+             for name in ("record_size", "console_size", "pmsg_size"))
+    return ", ".join(f"{name} {_kib(size)}" for name, size in sizes if size)
+
+
+def _kib(size: int) -> str:
+    return f"{size >> 10} KiB" if size % 1024 == 0 else f"{size} bytes"
+
+
+def _zones_of_file(zones: int) -> Check:
+    title = "Kernel crashes are recorded"
+    found = f"{zones} zones for crashes" if zones else "blank, or not divided into zones yet"
+    return _check("zones", "ok" if zones else "unknown", title, found,
+                  "" if zones else "The kernel divides it when ramoops is loaded.")
+
+
+def _phram(where: device.Device | None) -> Check:
+    title = "lastlog reaches the memory itself"
+    if where is None:
+        return _check("phram", "warn", title, "phram shows no MTD device: no journal, and damaged "
+                      "records cannot be read", "Install kmod-mtd-phram and set option address "
+                      "and option size of the region.")
+    return _check("phram", "ok", title, f"phram is loaded, with "
+                  f"{_kib(where.size + where.journal_size)} at {where.path}")
+
+
+def _journal(config: Config) -> Check:
+    from .medium import journal_device  # not for `gather`
+
+    title = "Logs and harvested records have a place"
+    try:
+        found = journal_device.find(config.site)
+    except LastlogError as error:
+        return _check("journal", "warn", title, f"{error.message} Stored logs and the marks of "
+                      "clean shutdowns are not kept in memory.", error.hint)
+    if found.what == "pmsg":
+        return _check("journal", "ok", title, f"/dev/pmsg0, {_kib(found.capacity)}: one boot "
+                      "long; with option journal_size it would be a journal")
+    return _check("journal", "ok", title, f"{_kib(found.capacity)} at the end of the memory")
 
 
 def _pstore(facts: dict[str, str], where: device.Device | None) -> Check:
@@ -144,6 +276,61 @@ def _pstore(facts: dict[str, str], where: device.Device | None) -> Check:
     return _check("pstore", "warn" if where else "fail", title, "/sys/fs/pstore is not mounted"
                   + ("" if where else ", and there is no other way to the records"),
                   "mount -t pstore pstore /sys/fs/pstore")
+
+
+def _compression(facts: dict[str, str]) -> Check:
+    title = "Compressed records can be read"
+    name = facts["compress"]
+    if name in _UNCOMPRESSED:
+        return _check("compression", "ok", title, "the kernel does not compress them, or does "
+                      "not say how")
+    if name in _READABLE:
+        return _check("compression", "ok", title, f"the kernel compresses with {name}")
+    return _check("compression", "warn", title, f"the kernel compresses with {name}, which "
+                  "lastlog cannot read on the router: only the kernel itself can",
+                  "Put pstore.compress=deflate on the kernel command line; until then keep "
+                  "/sys/fs/pstore mounted.")
+
+
+def _ecc(config: Config, facts: dict[str, str]) -> Check:
+    """For a device tree's region the driver's own parameter stays 0."""
+    from .medium.geometry import candidates, parity_bytes  # not for `gather`
+
+    title = "Bits that a reboot flips are repaired"
+    said = {each.origin: each.ecc for each in candidates(config.site)}
+    runs = said.get("the ramoops driver", parity_bytes(_number(facts["ecc"])))
+    ecc = runs if _has_ramoops(facts) else max(said.values(), default=0)
+    if ecc:
+        return _check("ecc", "ok", title, f"{ecc} check bytes repair {ecc // 2} damaged bytes in "
+                      "every 128")
+    return _check("ecc", "unknown", title, "error correction is off; much memory needs none",
+                  "lastlog selftest arm, reboot, lastlog selftest result: says whether this "
+                  "router needs option ecc, and how much.")
+
+
+def _strict_devmem(config: Config) -> Check:
+    title = "The kernel lets lastlog read the memory"
+    setting = _kernel_config(config, "CONFIG_IO_STRICT_DEVMEM")
+    if setting is None:
+        return _check("strict_devmem", "unknown", title, "the kernel does not show how it was "
+                      "built; IO_STRICT_DEVMEM does not matter for phram")
+    return _check("strict_devmem", "ok", title, f"IO_STRICT_DEVMEM is {'on' if setting else 'off'}"
+                  ", which does not matter: phram does not go through /dev/mem")
+
+
+def _kernel_config(config: Config, option: str) -> bool | None:
+    """Whether a kernel option is set; None: /proc/config.gz is not there or not readable."""
+    import zlib
+
+    try:
+        with open(config.site.system("/proc/config.gz"), "rb") as file:
+            text = zlib.decompressobj(31).decompress(file.read(1 << 20), 4 << 20)
+    except (OSError, zlib.error):
+        return None
+    return f"\n{option}=y\n".encode() in text
+
+
+# --- the system
 
 
 def _panic(facts: dict[str, str]) -> Check:
@@ -169,6 +356,60 @@ def _panic_on_oops(facts: dict[str, str]) -> Check:
                       "on with a damaged kernel", "sysctl -w kernel.panic_on_oops=1, unless you "
                       "want it to go on.")
     return _check("panic_on_oops", "ok", title, f"kernel.panic_on_oops is {value}")
+
+
+def _core_pattern(config: Config, facts: dict[str, str]) -> Check:
+    from .setup import HANDLER, core_pattern  # not for `gather`
+
+    title = "Crashes of programs are kept"
+    if not os.path.exists(config.site.system(HANDLER)):
+        return _check("core_pattern", "unknown", title, "crashes of programs are not kept yet, "
+                      "only those of the kernel")
+    restart = "/etc/init.d/lastlog restart"
+    if facts["core_pattern"].split()[:1] != core_pattern().split()[:1]:
+        return _check("core_pattern", "warn", title, "kernel.core_pattern is "
+                      f"'{facts['core_pattern']}', which is not lastlog's", restart)
+    if facts["core_pipe_limit"] in ("", "0"):
+        return _check("core_pattern", "warn", title, "kernel.core_pipe_limit is 0: what a crashed "
+                      "program was vanishes before it is looked at", restart)
+    return _check("core_pattern", "ok", title, "the kernel hands core dumps to lastlog, at most "
+                  f"{facts['core_pipe_limit']} at once")
+
+
+def _service_enabled(facts: dict[str, str]) -> Check:
+    title = "lastlog starts at boot"
+    if facts["service"] == "?":
+        return _check("service", "unknown", title, f"this system has no {_SERVICES}")
+    if not facts["service"]:
+        return _check("service", "warn", title, "the boot service is not enabled: after a crash "
+                      "nobody fetches the records", "/etc/init.d/lastlog enable")
+    return _check("service", "ok", title, f"{_SERVICES}/{facts['service']}")
+
+
+def _harvest(config: Config, facts: dict[str, str]) -> Check:
+    title = "This boot was looked into"
+    number = boot.this_boot(config.site).number
+    if number:
+        return _check("harvest", "ok", title, f"it is boot {number}, and its harvest has run")
+    if facts["service"] == "?":
+        return _check("harvest", "unknown", title, "no harvest has run in this boot")
+    return _check("harvest", "warn", title, "no harvest has run in this boot: what the last one "
+                  "left is not fetched yet", "/etc/init.d/lastlog start")
+
+
+def _recovery(config: Config, captured: int) -> Check:
+    """MediaTek's U-Boot in OpenWrt starts the recovery system while `pstore check` finds a dump."""
+    title = "The boot loader starts the router, not its recovery system"
+    board = device.read_small(config.site.system("/proc/device-tree/compatible"))
+    if "mediatek," not in board:
+        return _check("recovery", "ok", title, "this board's is not known to look for crashes")
+    if not captured:
+        return _check("recovery", "ok", title, "it looks for crashes, and there are none in "
+                      "memory")
+    return _check("recovery", "warn", title, f"{_records(captured)} in memory: on this board "
+                  "U-Boot may start the recovery system because of that, and the router looks as "
+                  "if it had lost its settings", "Save, clear and reboot: the settings are still "
+                  "there.")
 
 
 _FREE = "Memory is free for the next crash"

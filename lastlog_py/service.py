@@ -13,15 +13,17 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import __version__, archive_file, cache, readiness
+from . import __version__, archive_file, boots, cache, ledger, readiness
 from .archive import Archive
+from .boot import this_boot
 from .config import Config
 from .errors import LastlogError
+from .ledger import BootEntry
 from .medium import collect as medium
 from .medium.collect import Found, Place
 from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
-from .record import Problem, Record, clock_was_set, from_dict, to_dict
+from .record import Boot, Problem, Record, Source, clock_was_set, from_dict, to_dict
 
 __all__ = ["clear", "decode", "get", "list_records", "page_model", "save", "status"]
 
@@ -33,7 +35,7 @@ CLOCK_SLACK = 5
 
 MOST_PROBLEMS = 50
 
-REASONS = {"panic": "a kernel panic", "oops": "a kernel oops", "oom": "running out of memory"}
+MOST_BOOTS = 16                 # in an answer
 
 
 class Survey(NamedTuple):
@@ -44,6 +46,7 @@ class Survey(NamedTuple):
     of_this_boot: set[str]                  # ids of oopses that this boot survived
     problems: list[Problem]
     zones: int                              # for crashes, with a valid header, in the region
+    boots: list[BootEntry]                  # that were counted, oldest first
 
     def captured(self) -> list[Record]:
         """The records in persistent memory, newest first."""
@@ -61,11 +64,27 @@ def survey(config: Config) -> Survey:
     saved, saved_problems = _archive(config).headers()
     found, problems, zones = medium.collect(config.site)
     explained = _explained(config, [each.record for each in found])
-    records = _with_saved(explained, saved)
+    known = boots.known(config, boots.Memory(config.site))
+    records = [_in_boot(record, known) for record in _with_saved(explained, saved)]
     notes = [Problem(config.path, text, "warning") for text in config.problems]
-    return Survey(sorted(records, key=_newest_first(explained)), _places(found),
+    return Survey(_newest_first(records, explained), _places(found),
                   {each.record.id for each in found if each.of_this_boot},
-                  _first(notes + problems + saved_problems), zones)
+                  _first(notes + problems + saved_problems), zones, known)
+
+
+def _in_boot(record: Record, known: Sequence[BootEntry]) -> Record:
+    """The record with all that the ledger knows of its boot, where it has the number only."""
+    here = record.boot
+    if here is None or here.id or here.number is None:
+        return record
+    entry = next((each for each in known if each.number == here.number), None)
+    if entry is None:
+        return record
+    return record._replace(boot=_boot_of(entry))
+
+
+def _boot_of(entry: BootEntry) -> Boot:
+    return Boot(entry.id, entry.number, entry.firmware or None, entry.kernel or None)
 
 
 def _first(problems: list[Problem]) -> list[Problem]:
@@ -86,7 +105,7 @@ def _explained(config: Config, bare: list[Record]) -> list[Record]:
     try:
         if known is not None:
             return [from_dict(fields)._replace(text=record.text, source=record.source,
-                                               raw=record.raw)
+                                               raw=record.raw, boot=record.boot)
                     for fields, record in zip(json.loads(known), bare, strict=True)]
     except (KeyError, TypeError, ValueError):
         pass                            # not what was remembered: made anew
@@ -120,7 +139,8 @@ def _with_saved(captured: Sequence[Record], saved: Sequence[Record]) -> list[Rec
     here = {record.id: record for record in _counted(captured, saved)}
     both = [record._replace(state="both", count=by_id[record.id].count,
                             first_seen=by_id[record.id].first_seen,
-                            last_seen=by_id[record.id].last_seen)
+                            last_seen=by_id[record.id].last_seen,
+                            boot=by_id[record.id].boot or record.boot)
             if record.id in by_id else record for record in here.values()]
     return both + [record for record in saved if record.id not in here]
 
@@ -134,7 +154,7 @@ def _counted(captured: Sequence[Record], saved: Sequence[Record]) -> list[Record
             counts[record.signature] = max(count, record.count), record.first_seen or first
     crashes = {record.crash for record in saved}
     counted = []
-    for record in sorted(captured, key=_age):
+    for record in sorted(captured, key=age):
         if record.signature:
             count, first = counts.get(record.signature, (0, None))
             if record.crash not in crashes:
@@ -148,26 +168,46 @@ def _counted(captured: Sequence[Record], saved: Sequence[Record]) -> list[Record
     return counted
 
 
-def _age(record: Record) -> tuple[float, int]:
+def age(record: Record) -> tuple[float, int]:
     sequence = record.kernel.sequence if record.kernel else None
     return record.time or 0.0, sequence or 0
 
 
-def _newest_first(captured: Sequence[Record]) -> Any:
-    """Sort key.  What the console said belongs to the newest crash in memory; a captured record
-    whose clock was not set is newer than anything saved."""
+def _newest_first(records: Sequence[Record], captured: Sequence[Record]) -> list[Record]:
+    """All `records`, newest first, whatever clocks said that were not set: a boot with a higher
+    number came later.
+
+    Without a number, what the console said belongs to the newest crash in memory; a captured
+    record whose clock was not set is newer than anything saved.
+    """
     newest = max((record.time or 0.0 for record in captured), default=0.0)
     here = {record.id for record in captured}
+    times = _in_boot_order(records)
 
-    def key(record: Record) -> tuple[bool, float, int]:
-        is_here = record.id in here
-        time, sequence = _age(record)
-        if record.time is None and is_here:
+    def key(record: Record) -> tuple[bool, float, int, float, int]:
+        number, uptime, is_here = _number(record), record.uptime or 0.0, record.id in here
+        time, sequence = age(record)
+        if record.time is None and is_here and not number:
             time, sequence = newest, -1
-        return not (is_here and not record.time_trusted and record.time is not None), -time, \
+        unset = is_here and not number and not record.time_trusted and record.time is not None
+        return not unset, -times.get(record.id, time), -number, -uptime if number else 0.0, \
             -sequence
 
-    return key
+    return sorted(records, key=key)
+
+
+def _in_boot_order(records: Sequence[Record]) -> dict[str, float]:
+    """A time for each record whose boot has a number, never before one of an earlier boot."""
+    times: dict[str, float] = {}
+    latest = 0.0
+    for record in sorted(filter(_number, records), key=lambda each: (_number(each), age(each))):
+        latest = times[record.id] = max(latest, record.time or 0.0)
+    return times
+
+
+def _number(record: Record) -> int:
+    """Of the boot that it was written in; 0: it is not known."""
+    return record.boot.number or 0 if record.boot else 0
 
 
 # --- looking
@@ -176,9 +216,20 @@ def _newest_first(captured: Sequence[Record]) -> Any:
 def list_records(config: Config, kind: str | None = None, limit: int | None = None) -> Answer:
     """`list`: every record without its text, newest first."""
     seen = survey(config)
-    chosen = [record for record in seen.records if kind in (None, record.kind)]
+    known = _boot_records(seen) if kind == "boot" else seen.records
+    chosen = [record for record in known if kind in (None, record.kind)]
     return {"records": [to_dict(record, text=False) for record in chosen[:limit]],
             "problems": [problem._asdict() for problem in seen.problems]}
+
+
+def _boot_records(seen: Survey) -> list[Record]:
+    """The boots as records, newest first: asked for by their kind only."""
+    return [Record(id=f"b-{zlib.crc32(each.id.encode()):08x}", kind="boot", text="",
+                   source=Source("journal"), time=each.time, time_trusted=each.trusted,
+                   uptime=each.uptime, boot=_boot_of(each), signature=each.signature or None,
+                   title=f"Boot {each.number}: "
+                         f"{ledger.told(each.reason or 'unknown', '', each is seen.boots[0])}")
+            for each in reversed(seen.boots)]
 
 
 def get(config: Config, name: str) -> Answer:
@@ -214,23 +265,47 @@ def status(config: Config, seen: Survey | None = None) -> Answer:
     checks = readiness.judge(config, readiness.gather(config), len(captured), unsaved,
                              seen.zones)
     return {"armed": readiness.is_armed(checks), "checks": checks,
-            "last_reboot": _last_reboot(config, seen), "captured": len(captured), "saved": saved,
+            "last_reboot": _last_reboot(config, seen),
+            "history": _history(seen.boots), "captured": len(captured), "saved": saved,
             "archive": {"used": _archive(config).usage(), "limit": config.archive_limit,
                         "path": config.archive},
             "version": __version__}
 
 
 def _last_reboot(config: Config, seen: Survey) -> Answer:
-    """The reason of the last reboot, as far as the crash records tell it."""
+    """The reason of the last reboot: from the ledger, or before a harvest has written it, as far
+    as the crash records tell it."""
     booted = _boot_time(config)
+    here = this_boot(config.site)
+    entry = next((each for each in seen.boots if each.id == here.id and each.reason), None)
+    if entry is not None:
+        return _reboot_told(entry, seen, booted, is_first=entry is seen.boots[0])
     record = _crash_before(config, seen, booted)
     if record is None:
         return {"reason": "unknown", "record": None, "time": booted,
                 "text": "No crash was recorded before the last reboot; why it happened is not "
                         "known."}
-    reason = _reboot_reason(record)
+    reason = reboot_reason(record)
     return {"reason": reason, "record": record.id, "time": booted or record.time,
-            "text": f"Rebooted after {REASONS[reason]}: {record.title}"}
+            "text": ledger.told(reason, record.title)}
+
+
+def _reboot_told(entry: BootEntry, seen: Survey, booted: float | None, is_first: bool) -> Answer:
+    """What the ledger says of the start of this boot.  is_first: it knows of no boot before."""
+    record = next((each for each in seen.records if each.id in entry.records[:1]), None)
+    text = ledger.told(entry.reason, record.title if record else "", is_first)
+    return {"reason": entry.reason, "record": record.id if record else None,
+            "time": booted or (entry.time if entry.trusted else None), "text": text}
+
+
+def _history(known: Sequence[BootEntry]) -> Answer:
+    """The boots before this one in a sentence, and the newest of them."""
+    return {"text": ledger.history(list(known)),
+            "boots": [{"number": each.number, "id": each.id, "firmware": each.firmware or None,
+                       "kernel": each.kernel or None, "reason": each.reason or "unknown",
+                       "record": next(iter(each.records), None), "end": each.end or None,
+                       "time": each.time if each.trusted else None}
+                      for each in reversed(known[-MOST_BOOTS:])]}
 
 
 def _crash_before(config: Config, seen: Survey, booted: float | None) -> Record | None:
@@ -266,7 +341,7 @@ def _explains(seen: Survey, record: Record, booted: float | None) -> bool:
     return -REBOOT_TAKES <= record.time - booted <= CLOCK_SLACK
 
 
-def _reboot_reason(record: Record) -> str:
+def reboot_reason(record: Record) -> str:
     assert record.kernel is not None
     if record.kernel.cause == "oom":
         return "oom"
@@ -365,7 +440,7 @@ def save(config: Config, names: Sequence[str] = ()) -> Answer:
     _check_known(seen, names)
     wanted = [record for record in seen.captured()
               if (record.id in names if names else record.state == "captured")]
-    result = _archive(config).save(sorted(wanted, key=_age))
+    result = _archive(config).save(wanted[::-1])
     already = [record.id for record in seen.records
                if record.id in names and record.state == "saved"]
     return {"saved": [*result.saved, *already],
@@ -418,14 +493,14 @@ def _clear_memory(config: Config, seen: Survey, names: Sequence[str], force: boo
     goes = {record.id for record in safe}
     done: set[Place] = set()
     for record in safe:
-        why = _shared_with(seen, record, goes) or _erase(config, seen.places[record.id], done)
+        why = shared_with(seen, record, goes) or erase(config, seen.places[record.id], done)
         if why:
             kept[record.id] = why
         else:
             cleared.append(record.id)
 
 
-def _shared_with(seen: Survey, record: Record, goes: Collection[str]) -> str | None:
+def shared_with(seen: Survey, record: Record, goes: Collection[str]) -> str | None:
     """Why a zone that also holds a record which stays cannot be erased for this one."""
     for name, places in seen.places.items():
         if name not in goes and medium.in_one_zone(seen.places[record.id], places):
@@ -433,7 +508,7 @@ def _shared_with(seen: Survey, record: Record, goes: Collection[str]) -> str | N
     return None
 
 
-def _erase(config: Config, places: list[Place], done: set[Place]) -> str | None:
+def erase(config: Config, places: list[Place], done: set[Place]) -> str | None:
     """Erase the places that are not `done` yet; why not, if one cannot be."""
     try:
         medium.erase(config.site, places, done)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lastlog_py import __version__, cli
-from tests import samples, zones
+from tests import memory, samples, zones
 from tests.machine import Machine
 
 C12 = "c12_null_deref_panic_on_oops"
@@ -53,7 +53,7 @@ def test_status_for_people_and_for_scripts(lastlog: Any) -> None:
     assert said.status == 0 and said.out.startswith(f"lastlog {__version__}: armed\n")
     assert "Rebooted after a kernel panic: NULL pointer dereference" in said.out
     assert set(lastlog("status", "--json").json) == {"armed", "checks", "last_reboot", "captured",
-                                                     "saved", "archive", "version"}
+                                                     "saved", "archive", "history", "version"}
 
 
 def test_asked_again_it_says_the_same(lastlog: Any) -> None:
@@ -152,6 +152,21 @@ def test_output_that_cannot_be_written(machine: Machine) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+def test_propose_for_people_and_for_scripts(lastlog: Any, machine: Machine) -> None:
+    refused = lastlog("propose")
+    assert refused.status == 1 and "as root" in refused.err and refused.err.count("\n") == 1
+    machine.write("/proc/sys/kernel/arch", "aarch64\n")
+    machine.write("/proc/iomem", memory.ARM64)
+    memory.node(machine, "memory@40000000", [(0x40000000, 0x20000000)])
+    said = lastlog("propose")
+    assert said.status == 0 and said.out.startswith("Proposed, not applied: 1024 KiB at 0x")
+    for word in ("device tree (.dts):", "ramoops@", "config region 'ram'", "- Nothing has been"):
+        assert word in said.out
+    assert "command line:" not in said.out
+    answer = lastlog("propose", "--json").json
+    assert answer["region"]["size"] == 1 << 20 and answer["command_line"] is None
+
+
 def test_nothing_from_a_crash_reaches_the_terminal_raw(lastlog: Any, tmp_path: Path) -> None:
     evil = b"Panic#1 Part1\n<0>[    1.000000] Kernel panic - not syncing: " \
         b"\x1b]0;owned\x07\x9b31m\r" + "\u202e".encode() + b"\n"
@@ -183,3 +198,36 @@ def test_status_and_list_import_nothing_heavy(machine: Machine) -> None:
     subprocess.run(words, capture_output=True, check=True)
     second = subprocess.run(words, capture_output=True, text=True, check=True)
     assert second.stdout.endswith("\n[]\n")
+
+
+# --- the boot service
+
+
+@pytest.mark.parametrize("words", [("harvest",), ("harvest", "--json"), ("shutdown",),
+                                   ("shutdown", "--json")])
+def test_what_the_boot_service_runs(lastlog: Any, words: tuple[str, ...],
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"the system log\n")
+    os.close(writing)
+    kept = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        said = lastlog(*words)
+    finally:
+        os.dup2(kept, 0)
+    assert (said.status, said.err) == (0, "")
+    if "--json" in words:
+        assert said.json["problems"] == []
+    elif words == ("harvest",):
+        assert said.out.startswith("Rebooted after a kernel panic: NULL pointer dereference")
+    else:
+        assert said.out == ""
+
+
+def test_a_harvest_of_what_cannot_be_read(lastlog: Any, machine: Machine) -> None:
+    machine.configure(file=machine.root / "nowhere")
+    said = lastlog("harvest")
+    assert said.status == 0 and "first boot" in said.out
+    assert lastlog("--config", "/nowhere", "harvest").status == 1
+    assert lastlog("harvest", "now").status == 2

@@ -1,7 +1,7 @@
 """Everything that is captured on this machine now, from every medium, each record once.
 
-The kernel's pstore files and the raw region often hold the same record; then it is one record
-with two places, and clearing it clears both.
+The kernel's pstore files, the raw region and the journal often hold the same record; then it is one
+record with several places, and clearing it clears all of them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import LastlogError, code_of
-from ..record import Problem, Record
+from ..record import Problem, Record, Source
 from ..site import Site
-from . import device, geometry, pstorefs, ramoops
+from . import device, geometry, journal_device, journal_records, pstorefs, ramoops
+from .journal import MAGIC
 
 __all__ = ["Collection", "Found", "Place", "collect", "erase", "in_one_zone"]
 
@@ -26,10 +27,10 @@ TAINT_DIE = 128                 # include/linux/panic.h: there was an oops in th
 class Place(NamedTuple):
     """Where captured bytes are, well enough to erase just these and nothing newer."""
 
-    medium: str                 # "pstore" | "ramoops"
+    medium: str                 # "pstore" | "ramoops" | "journal"
     path: str                   # of the pstore file, or of the region's device
-    offset: int                 # bytes into the region, of the zone; 0 for a file
-    size: int                   # bytes: the zone's header and used data, or the file
+    offset: int                 # bytes into the region, of the zone or entry; 0 for a file
+    size: int                   # bytes: the zone's header and used data, the file, or the entry
     checksum: int               # CRC-32 of these bytes when they were read
     zone: tuple[str, int] | None  # kind and number of the zone: removing a pstore file empties
                                 # the zone of its number, whatever is in it by then
@@ -55,8 +56,10 @@ def collect(site: Site) -> Collection:
     """All captured records of this machine, without explanation.  Never raises."""
     files, file_problems = _from_pstore(site.system(PSTORE))
     zones, region_problems, count = _from_region(site)
-    return Collection(_merged(files, zones, _is_mounted(site)), file_problems + region_problems,
-                      count)
+    moved, journal_problems = _from_journal(site)
+    others, pmsg_problems = _parted(_merged(files, zones, _is_mounted(site)))
+    return Collection(_joined(others, moved), file_problems + region_problems + pmsg_problems
+                      + journal_problems, count)
 
 
 def _from_pstore(folder: str) -> tuple[list[Found], list[Problem]]:
@@ -121,6 +124,68 @@ def _zone_place(where: device.Device, region: bytes, record: Record) -> Place:
     used = region[offset:offset + ramoops.HEADER_SIZE + source.size]
     zone = (record.kind, source.zone) if where.live and source.zone is not None else None
     return Place("ramoops", where.path, offset, len(used), zlib.crc32(used), zone)
+
+
+# --- the journal
+
+
+def _from_journal(site: Site) -> tuple[list[Found], list[Problem]]:
+    """What is in the journal part of the region, but for the boots: those are the ledger's."""
+    try:
+        where = journal_device.on(site, device.find(site))
+        scan = where.read()
+    except LastlogError as error:
+        # Without a region that is said already; no journal at all is a matter for readiness.
+        known = error.code == "no-region" and "reaches into" not in error.message
+        return [], [] if known else [Problem("journal", f"{error.message} {error.hint}", "error")]
+    found: list[Found] = []
+    problems = [Problem(f"journal, offset {where.start + offset}", what, "warning")
+                for offset, what in scan.problems]
+    for entry in scan.entries:
+        if entry.kind != "boot":
+            offset = where.start + (entry.offset or 0)
+            source = Source("journal", offset=offset, size=len(entry.body), torn=entry.torn)
+            record, problem = journal_records.record_of(entry, source, f"journal, offset {offset}")
+            problems += [problem] if problem else []
+            place = Place("journal", where.path, offset, entry.size, entry.checksum, None)
+            found.append(Found(record, (place,)))
+    return found, problems
+
+
+def _parted(found: list[Found]) -> tuple[list[Found], list[Problem]]:
+    """`found` with what lastlog wrote to pmsg, for want of a journal, as records of their own.
+
+    They keep the place of the whole pmsg zone: it can be erased with all of them only.
+    """
+    parted: list[Found] = []
+    problems: list[Problem] = []
+    for each in found:
+        pieces = journal_records.part(each.record) if each.record.kind == "pmsg" else None
+        if pieces is None:
+            parted.append(each)
+        else:
+            parted += [each._replace(record=record) for record in pieces.records]
+            problems += pieces.problems
+    return parted, problems
+
+
+def _joined(others: list[Found], journal: list[Found]) -> list[Found]:
+    """Each record once: what was moved into the journal may still be where it was.
+
+    The journal's copy knows in which boot it happened.
+    """
+    rows = list(others)
+    index = {each.record.id: at for at, each in enumerate(rows)}
+    for each in journal:
+        at = index.setdefault(each.record.id, len(rows))
+        if at == len(rows):
+            rows.append(each)
+        else:
+            record = rows[at].record
+            rows[at] = rows[at]._replace(
+                record=record._replace(boot=record.boot or each.record.boot),
+                places=rows[at].places + each.places)
+    return rows
 
 
 # --- the same record on two media
@@ -206,14 +271,20 @@ def erase(site: Site, places: Iterable[Place], others: Group[Place] = ()) -> Non
     for place in wanted:
         if place.medium == "pstore":
             _unlink(place)
+        elif place.medium == "journal":
+            where = journal_device.find(site)
+            where.erase_at(place.offset - where.start, place.size, place.checksum)
         else:
             _erase_zone(site, place)
 
 
 def _is_gone(site: Site, place: Place) -> bool:
-    """Whether somebody else has erased it: the file is not there, or the zone is empty."""
+    """Whether somebody else has erased it: the file is not there, the zone is empty, or nothing
+    begins there in the journal."""
     if place.medium == "pstore":
         return not os.path.lexists(place.path)
+    if place.medium == "journal":
+        return device.find(site).read(place.offset, len(MAGIC)) != MAGIC
     header = device.find(site).read(place.offset, ramoops.HEADER_SIZE)
     return header == ERASED or header[4:] == bytes(8)
 

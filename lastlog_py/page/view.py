@@ -6,6 +6,7 @@ Nothing here knows HTML: whatever comes from a crash is escaped by the template 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 from . import log, words
@@ -61,6 +62,7 @@ def build(model: Dict, limits: Limits) -> Dict:
         "verdict": verdict,
         "alarm": None if status["armed"] else _alarm(status, limits),
         "clock_set": model["now_trusted"],
+        "history": _history(status["history"], limits),
         "record": _record(opened, listed, verdict["id"] == opened["id"], limits) if opened
         else None,
         "dumps": [_dump(each, limits) for each in dumps[:limits.dumps]],
@@ -79,6 +81,24 @@ def _clip(text: object, limits: Limits) -> str:
     """One line of bounded length."""
     line = str(text).replace("\n", " ").strip()
     return line if len(line) <= limits.line else line[:limits.line - 1] + "\u2026"
+
+
+# ---- the boots ------------------------------------------------------------------------------
+
+ENDS = {"clean": "clean", "panic": "kernel panic", "oops": "kernel oops",
+        "oom": "out of memory", "hang": "hang or reset", "power-loss": "power loss",
+        "unknown": "not known"}
+
+
+def _history(history: Dict, limits: Limits) -> Dict:
+    """How the boots ended: a sentence, and a row for each, newest first."""
+    boots = history["boots"]
+    rows = [{"number": before["number"], "firmware": _clip(before["firmware"] or "", limits),
+             "ended": ENDS.get(after["reason"], after["reason"]), "reason": after["reason"],
+             "record": after["record"],
+             "time": words.stamp(after["time"]) if after["time"] else None}
+            for after, before in itertools.pairwise(boots)]
+    return {"text": _clip(history["text"], limits), "rows": rows}
 
 
 # ---- the verdict ----------------------------------------------------------------------------

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lastlog_py import cache
+from lastlog_py import boot, cache
 from lastlog_py.archive import Archive
 from lastlog_py.config import load
 from lastlog_py.diagnose import explain
-from lastlog_py.medium import ramoops
+from lastlog_py.medium import journal_device, ramoops
 from lastlog_py.medium.geometry import Geometry
 from lastlog_py.record import Source, captured
 from tests import samples, zones
-from tests.bench.measure import Command, Cost, compare, compare_functions
+from tests.bench.measure import Command, Cost, alone, compare, compare_functions
 from tests.machine import Machine
 
 TOP = Path(__file__).parents[2]
@@ -43,7 +43,8 @@ class Row(NamedTuple):
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*_processes(Machine(Path(folder))), _decoding(Path(folder))]
+        rows = [*_processes(Machine(Path(folder) / "full")),
+                *_boot_service(Machine(Path(folder) / "empty")), _decoding(Path(folder))]
     _print(rows)
     out = TOP / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
@@ -65,20 +66,55 @@ def _processes(machine: Machine) -> Iterator[Row]:
         unchanged = Command(["sh", str(PLUGIN), "call", method], b"{}", env)
         yield _row(f"ubus {method}, unchanged", "python3 -I -c pass", 2.0, unchanged, bare)
     for command in ("status", "list"):
-        asked = _python("from lastlog_py.cli import main; main()", "--config",
-                        str(machine.conf), command)
-        yield _row(f"lastlog {command}, unchanged", "python3 -I -c pass", 2.0, asked, bare)
+        yield _row(f"lastlog {command}, unchanged", "python3 -I -c pass", 2.0,
+                   _lastlog(machine, command), bare)
     anew = Command(["sh", str(PLUGIN), "call", "page"], b"{}", env, _forgetter(machine))
     yield _row("ubus page, anew", "python3 -I -c 'import jinja2'", 1.5, anew,
                _python("import jinja2"))
+
+
+def _boot_service(machine: Machine) -> Iterator[Row]:
+    """The harvest of an empty region, and a stored log, against the old recipe for it."""
+    region = machine.write("/region.bin", bytes(1 << 20))
+    machine.configure(file=region, record_size="0x10000", journal_size="0x20000")
+    machine.write("/proc/sys/kernel/random/boot_id", "this one\n")
+    bare = _python("pass")
+    yield _row("harvest, nothing captured", "python3 -I -c pass", 2.0,
+               _lastlog(machine, "harvest"), bare)
+    log = machine.write("/log", b"".join(b"line %09d of a log\n" % i for i in range(4_000_000)))
+    store = _lastlog(machine, "store", str(log), "--bytes", "65536")
+    recipe = Command(["dd", f"if={log}", f"of={machine.root}/recipe", "bs=1", "count=65536",
+                      f"skip={log.stat().st_size - 65536}"])
+    yield _row("store 64 KiB of 100 MB, wall", "dd bs=1", 0.7, store, recipe, wall=True)
+    yield _row("store 64 KiB of 100 MB, wall", "python3 -I -c pass", 1.2, store, bare, wall=True)
+    yield _appending(machine)
+
+
+def _lastlog(machine: Machine, *words: str) -> Command:
+    """The command as the router has it: the installed script, but with this Python."""
+    return Command([sys.executable, "-I", "-c", "from lastlog_py.cli import main; main()",
+                    "--config", str(machine.conf), *words])
+
+
+def _appending(machine: Machine) -> Row:
+    """A record of 4 KiB into a journal that is full; phram needs no fsync, and so none here."""
+    machine.mtd(bytes(1 << 20))
+    ring = journal_device.find(machine.configure(file="").site())
+    body, now = b"x" * 4096, boot.moment(machine.site())
+    while len(ring.read().entries) < ring.capacity // 4800:
+        ring.append("log", body, now, 1)
+    seconds = alone(lambda: ring.append("log", body, now, 1))
+    return Row("journal append of 4 KiB", "2 ms", 1.0, seconds / 0.002, Cost(seconds, None),
+               Cost(0.002, None))
 
 
 def _python(code: str, *words: str) -> Command:
     return Command([sys.executable, "-I", "-c", code, *words])
 
 
-def _row(what: str, against: str, bar: float, ours: Command, reference: Command) -> Row:
-    return Row(what, against, bar, *compare(ours, reference))
+def _row(what: str, against: str, bar: float, ours: Command, reference: Command,
+         wall: bool = False) -> Row:
+    return Row(what, against, bar, *compare(ours, reference, wall))
 
 
 def _fill(machine: Machine) -> None:
@@ -139,11 +175,11 @@ def _full_body(seed: int) -> bytes:
 
 
 def _print(rows: list[Row]) -> None:
-    print(f"{'':30} {'ratio':>6} {'bar':>5} {'CPU ms':>8} {'peak KiB':>9}   against")
+    print(f"{'':30} {'ratio':>6} {'bar':>5} {'ms':>8} {'peak KiB':>9}   against")
     for row in rows:
-        print(f"{row.what:30} {row.ratio:6.2f} {row.bar:5.1f} {row.ours.cpu * 1e3:8.1f} "
-              f"{row.ours.peak_kib or '-':>9}   {row.against} ({row.reference.cpu * 1e3:.1f} ms, "
-              f"{row.reference.peak_kib or '-'} KiB)")
+        print(f"{row.what:30} {row.ratio:6.2f} {row.bar:5.1f} {row.ours.seconds * 1e3:8.1f} "
+              f"{row.ours.peak_kib or '-':>9}   {row.against} "
+              f"({row.reference.seconds * 1e3:.1f} ms, {row.reference.peak_kib or '-'} KiB)")
 
 
 def _plain(row: Row) -> dict[str, Any]:

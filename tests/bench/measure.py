@@ -17,7 +17,7 @@ GNU_TIME = "/usr/bin/time"         # of Debian's package time
 class Cost(NamedTuple):
     """What one side of a comparison takes."""
 
-    cpu: float                  # seconds, user and system, median
+    seconds: float              # median; of CPU time, user and system, or of the wall clock
     peak_kib: int | None        # memory; None: GNU time is not there to tell
 
 
@@ -30,14 +30,25 @@ class Command(NamedTuple):
     before: Callable[[], object] | None = None
 
 
-def compare(ours: Command, reference: Command, runs: int = RUNS) -> tuple[float, Cost, Cost]:
-    """Median ratio of CPU time, run by run, and both sides' costs."""
+def compare(ours: Command, reference: Command, wall: bool = False,
+            runs: int = RUNS) -> tuple[float, Cost, Cost]:
+    """Median ratio of CPU time, or of `wall` time, run by run, and both sides' costs."""
     for command in (ours, reference):
         _run(command)                                   # fills caches, as on any second call
-    pairs = [(_run(ours), _run(reference)) for _ in range(runs)]
+    pairs = [(_run(ours)[wall], _run(reference)[wall]) for _ in range(runs)]
     return (statistics.median(a / b for a, b in pairs),
             Cost(statistics.median(a for a, _ in pairs), _peak(ours)),
             Cost(statistics.median(b for _, b in pairs), _peak(reference)))
+
+
+def alone(ours: Callable[[], object], runs: int = 101) -> float:
+    """Median of the wall time of a function, in seconds."""
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        ours()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def compare_functions(ours: Callable[[], object], reference: Callable[[], object],
@@ -56,10 +67,11 @@ def _time(function: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _run(command: Command) -> float:
-    """CPU seconds of one run."""
+def _run(command: Command) -> tuple[float, float]:
+    """Seconds of CPU time and of the wall clock that one run takes."""
     if command.before:
         command.before()
+    began = time.perf_counter()
     process = subprocess.Popen(command.words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, env=command.env)
     assert process.stdin
@@ -69,7 +81,7 @@ def _run(command: Command) -> float:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command.words} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime
+    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began
 
 
 def _peak(command: Command) -> int | None:

@@ -88,7 +88,14 @@ def status(**fields: Any) -> Dict:
     return {"armed": True, "captured": 0, "saved": 0, "version": "0.1.0", "checks": [check()],
             "archive": {"used": 0, "limit": 262144, "path": "/etc/lastlog/saved"},
             "last_reboot": {"reason": "unknown", "record": None, "time": None, "text": ""},
-            } | fields
+            "history": {"text": "", "boots": []}} | fields
+
+
+def boot(number: int, reason: str = "clean", **fields: Any) -> Dict:
+    """A boot as `status` lists it."""
+    return {"number": number, "id": f"boot-{number}", "firmware": "24.10.2 r28739",
+            "kernel": "6.6.93", "reason": reason, "record": None, "end": None,
+            "time": 1795379300.0} | fields
 
 
 def model(*records: Dict, text: str | None = None, **fields: Any) -> Dict:
@@ -113,7 +120,10 @@ def panic() -> Dict:
     console = plain("console", time=None, time_trusted=False, state="saved",
                     source=source(size=20284))
     return model(first, oops, console, core(), text=text, status=status(
-        last_reboot=rebooted(), captured=2, saved=2, checks=[
+        last_reboot=rebooted(), captured=2, saved=2, history={
+            "text": "2 boots: 1 clean, 1 panic",
+            "boots": [boot(13, "panic", record="k-000000000001"), boot(12), boot(11, "unknown")]},
+        checks=[
             check(), check("warn", title="A panic reboots", found="kernel.panic is 0",
                            fix="sysctl -w kernel.panic=3"),
             check("unknown", title="Memory survives", found="not tested yet",

@@ -128,7 +128,7 @@ def test_the_place_of_the_fault_is_not_told_twice() -> None:
 def test_an_oops_and_its_panic_are_one_crash() -> None:
     html = render(models.panic())
     page = Page(html)
-    assert html.count('<div class="ll-what"') == 3
+    assert html.partition('data-fold="boots"')[0].count('<div class="ll-what"') == 3
     assert page.actions("open").count("k-000000000002") == 2
     model = models.panic()
     model["open"] = {**model["records"][1], "text": "Oops#1 Part1\n"}
@@ -526,3 +526,23 @@ def test_a_full_or_read_only_cache_only_costs_time(tmp_path: Path,
     monkeypatch.setattr(os, "replace", refuse)
     assert render(models.model(), str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_boots_and_how_they_ended() -> None:
+    html = render(models.panic())
+    assert '<p class="ll-muted">2 boots: 1 clean, 1 panic.</p>' in html
+    boots = html.partition('data-fold="boots"')[2].partition("</ul>")[0]
+    assert [part in boots for part in ("Boot 12", "kernel panic", "Boot 11", "clean", "Boot 13")] \
+        == [True, True, True, True, False]
+    assert boots.index("Boot 12") < boots.index("Boot 11") and "24.10.2 r28739" in boots
+
+
+def test_without_a_history_there_is_no_word_of_it() -> None:
+    assert 'data-fold="boots"' not in render(models.model())
+
+
+def test_a_hostile_firmware_name_is_text() -> None:
+    model = models.panic()
+    model["status"]["history"]["boots"][1]["firmware"] = "<script>" + "x" * 5000
+    html = render(model)
+    assert "&lt;script&gt;" in html and "<script>" not in html and "x" * 500 not in html

@@ -25,6 +25,7 @@ PANIC = ROOT / "tests/data/samples/c12_null_deref_panic_on_oops/region.bin.xz"
 METHODS: dict[str, dict[str, Any]] = {
     "status": {}, "list": {"kind": "", "limit": 0}, "get": {"id": ""}, "page": {"id": ""},
     "save": {"id": ""}, "clear": {"what": "", "id": "", "ids": [], "force": False},
+    "store": {"path": "", "text": "", "bytes": 0, "label": ""},
 }
 CODES = {"bad-argument", "not-found", "not-saved", "no-region", "no-space", "read-only", "io",
          "busy"}

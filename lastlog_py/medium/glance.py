@@ -1,0 +1,85 @@
+"""Is anything captured at all?  A quick look before the media are read in earnest.
+
+Most boots find nothing, and then a harvest should cost little more than starting Python.  On the
+hot path: imports os and zlib only.  A doubtful answer is always "maybe".
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+
+from ..errors import LastlogError
+from ..site import Site
+from . import device
+
+__all__ = ["PSTORE", "captured_mark", "pstore_names"]
+
+PSTORE = "/sys/fs/pstore"
+
+# The signature of a zone in both byte orders, and how a dump in it begins (ramoops.py).
+SIGNATURES = (b"DBGC", b"CGBD")
+DUMP = b"===="
+
+
+def captured_mark(site: Site) -> str:
+    """"" if there is certainly no dump of a kernel, and no other zone with something in it that a
+    crash may have left; else a few characters that stay the same while no other dump is written.
+
+    What the kernel's own files say of console and pmsg is left out: they hold the last boot's
+    words after every warm reboot.
+    """
+    dumps = [name for name in pstore_names(site)
+             if not name.startswith(("console-", "pmsg-", "ftrace-"))]
+    mark = zlib.crc32("\n".join(_stat(site, name) for name in dumps).encode())
+    try:
+        where = device.find(site)
+        region = where.read(0, where.settled)
+    except LastlogError as error:
+        return f"{mark:08x}" if dumps or error.code != "no-region" else ""
+    if not dumps and not _holds_something(region, where.live):
+        return ""
+    return f"{zlib.crc32(region, mark):08x}"
+
+
+def _stat(site: Site, name: str) -> str:
+    """Name, size and time of a file; the kernel gives it the time of the crash."""
+    try:
+        status = os.stat(site.system(f"{PSTORE}/{name}"))
+    except OSError:
+        return name
+    return f"{name} {status.st_size} {status.st_mtime_ns}"
+
+
+def pstore_names(site: Site) -> list[str]:
+    """The names in /sys/fs/pstore; none if it is not mounted or cannot be read."""
+    try:
+        return sorted(os.listdir(site.system(PSTORE)))
+    except OSError:
+        return []
+
+
+def _holds_something(region: bytes, live: bool) -> bool:
+    """Whether a zone's header says that something is in it.
+
+    In a region that no driver uses a dump may also stand behind a lost header.  A driver that runs
+    has renewed lost headers, and leaves the bytes of erased dumps where they were.
+    """
+    if not live and DUMP in region:
+        return True
+    return any(_is_used(region, at) for signature in SIGNATURES
+               for at in _places(region, signature))
+
+
+def _places(region: bytes, signature: bytes) -> list[int]:
+    places = []
+    at = region.find(signature)
+    while at >= 0:
+        places.append(at)
+        at = region.find(signature, at + 1)
+    return places
+
+
+def _is_used(region: bytes, at: int) -> bool:
+    """Whether the header at `at` has a start or a size (fs/pstore/ram_core.c)."""
+    return region[at + 4:at + 12].strip(b"\0") != b""

@@ -1,0 +1,83 @@
+"""Journal entries as records, from the ring and from a pmsg zone.  Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import archive_file
+from ..record import KINDS, Boot, Problem, Record, Source, captured
+from .journal import Entry, scan
+
+__all__ = ["Parted", "part", "record_of"]
+
+
+class Parted(NamedTuple):
+    """A pmsg record taken apart."""
+
+    records: list[Record]       # what lastlog wrote, oldest first; then what remains, if anything
+    problems: list[Problem]
+
+
+def record_of(entry: Entry, source: Source, where: str) -> tuple[Record, Problem | None]:
+    """The record in `entry`, not explained yet, and what is wrong with it.
+
+    What was moved here is the record it was, id, source and all, as long as it is whole; a damaged
+    copy is another record, so that it never passes for the whole one.
+    """
+    record, problem = None, None
+    if entry.form == "record":
+        record, problem = archive_file.parse(entry.body, where)
+    if record is None:
+        return _text(entry, source), problem
+    if problem or entry.torn:
+        fresh = captured(record.kind, entry.body, source)
+        return record._replace(id=fresh.id, state="captured",
+                               source=record.source._replace(torn=True)), problem
+    return record._replace(state="captured"), None
+
+
+def _text(entry: Entry, source: Source) -> Record:
+    """A record whose text is the entry's body."""
+    kind = entry.kind if entry.kind in KINDS and entry.form == "text" else "log"
+    if not entry.sequence:                      # its header is damaged: nothing else is known
+        return captured(kind, entry.body, source)._replace(title=_titled(entry))
+    boot = Boot(None, entry.boot, None, None) if entry.boot else None
+    return captured(kind, entry.body, source, time=entry.time)._replace(
+        time_trusted=entry.trusted, uptime=entry.uptime, boot=boot, title=_titled(entry))
+
+
+def _titled(entry: Entry) -> str:
+    """The label as one line."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in entry.label)
+
+
+def part(whole: Record) -> Parted | None:
+    """The records in a pmsg record's text, where there was no better journal than /dev/pmsg0.
+
+    None: there are none.  Boots are the ledger's, and left out.
+    """
+    text = whole.text.encode() if whole.raw is None else whole.raw
+    found = scan(text, 1)
+    if not found.entries:
+        return None
+    parted = Parted([], [Problem(f"pmsg, offset {offset}", what, "warning")
+                         for offset, what in found.problems])
+    for entry in found.entries:
+        if entry.kind != "boot":
+            source = whole.source._replace(size=len(entry.body), torn=entry.torn)
+            record, problem = record_of(entry, source, f"pmsg, offset {entry.offset}")
+            parted.records.append(record)
+            parted.problems.extend([problem] if problem else [])
+    rest = _rest(text, found.entries)
+    if rest.strip(b"\0 \t\r\n"):
+        parted.records.append(captured("pmsg", rest, whole.source, time=whole.time))
+    return parted
+
+
+def _rest(text: bytes, entries: list[Entry]) -> bytes:
+    """What of `text` is in none of the entries."""
+    pieces, at = [], 0
+    for start, size in sorted((entry.offset or 0, entry.size) for entry in entries):
+        pieces.append(text[at:start])
+        at = start + size
+    return b"".join([*pieces, text[at:]])

@@ -1,0 +1,90 @@
+"""A quick look must never overlook what the real one finds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lastlog_py.medium import glance, ramoops
+from lastlog_py.medium.collect import collect
+from tests import samples, zones
+from tests.machine import Machine
+
+
+def machine_with(tmp_path: Path, region: bytes, live: bool = False) -> Machine:
+    machine = Machine(tmp_path)
+    machine.mtd(region)
+    if live:
+        machine.ramoops(len(region), 4096, console=4096)
+    return machine
+
+
+EMPTY = zones.zone(4096)
+FULL = zones.zone(4096, zones.dump(zones.log(3)))
+
+
+@pytest.mark.parametrize(("region", "live", "maybe"), [
+    (bytes(16384), False, False), (b"\xff" * 16384, False, False), (EMPTY * 4, False, False),
+    (EMPTY * 4, True, False), (EMPTY + FULL + EMPTY * 2, False, True),
+    (EMPTY + FULL + EMPTY * 2, True, True),
+    # A header that is lost, which a driver that runs would have renewed.
+    (bytes(12) + FULL[12:], False, True),
+    # The kernel erases the header only, and the console zone always has something in it.
+    (FULL[:4] + bytes(8) + FULL[12:] + EMPTY * 2 + FULL, True, False)])
+def test_a_region(tmp_path: Path, region: bytes, live: bool, maybe: bool) -> None:
+    machine = machine_with(tmp_path, region, live)
+    assert bool(glance.captured_mark(machine.site())) is maybe
+
+
+@pytest.mark.parametrize(("name", "maybe"), [
+    ("dmesg-ramoops-0", True), ("dmesg-ramoops-0.enc.z", True), ("mce-erst-1", True),
+    ("console-ramoops-0", False), ("pmsg-ramoops-0", False), ("ftrace-ramoops-0", False)])
+def test_the_kernel_s_files(tmp_path: Path, name: str, maybe: bool) -> None:
+    machine = Machine(tmp_path)
+    machine.pstore(name, b"Panic#1 Part1\n")
+    assert bool(glance.captured_mark(machine.site())) is maybe
+
+
+def test_nothing_at_all(tmp_path: Path) -> None:
+    assert not glance.captured_mark(Machine(tmp_path).site())
+
+
+def test_a_region_that_cannot_be_read_may_hold_something(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.write("/proc/mtd", 'mtd3: 00001000 00001000 "lastlog"\n')
+    assert glance.captured_mark(machine.site())
+
+
+@pytest.mark.parametrize("name", samples.readable_by_us())
+def test_no_real_crash_is_overlooked(tmp_path: Path, name: str) -> None:
+    machine = machine_with(tmp_path, samples.region(name))
+    dumps = [each for each in collect(machine.site()).found if each.record.kind == "kernel"]
+    assert glance.captured_mark(machine.site()) or not dumps
+
+
+@given(st.lists(st.sampled_from([EMPTY, FULL, bytes(4096), FULL[:2000] + bytes(2096),
+                                 bytes(40) + FULL[40:], b"\xff" * 4096]), max_size=5),
+       st.integers(0, 255), st.integers(0, 1 << 16))
+def test_what_the_readers_find_is_never_overlooked(pieces: list[bytes], byte: int,
+                                                   at: int) -> None:
+    region = bytearray(b"".join(pieces))
+    if region:
+        region[at % len(region)] = byte
+    found = ramoops.records(bytes(region)).records
+    assert glance._holds_something(bytes(region), live=False) or not found
+
+
+def test_the_mark_changes_with_another_dump_only(tmp_path: Path) -> None:
+    machine = machine_with(tmp_path, FULL + EMPTY * 2 + FULL, live=True)
+    first = glance.captured_mark(machine.site())
+    region = machine.root / "dev/mtd3"
+    region.write_bytes(region.read_bytes()[:-9] + b"x" * 9)         # the console zone
+    machine.pstore("console-ramoops-0", b"more\n")
+    assert glance.captured_mark(machine.site()) == first
+    machine.pstore("dmesg-ramoops-0", b"Panic#1 Part1\n")
+    second = glance.captured_mark(machine.site())
+    region.write_bytes(FULL + FULL + region.read_bytes()[8192:])
+    assert len({first, second, glance.captured_mark(machine.site())}) == 3

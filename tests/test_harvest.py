@@ -1,0 +1,369 @@
+"""What the boot service runs, boot after boot, on a made-up router."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lastlog_py import harvest, ledger, service
+from lastlog_py.medium import journal_device
+from tests import samples, zones
+from tests.machine import Machine
+
+ZONE, JOURNAL = 65536, 65536
+PANIC = samples.kernel_text("c12_null_deref_panic_on_oops", "dmesg-ramoops-1")
+OOPS = samples.kernel_text("c12_null_deref_panic_on_oops", "dmesg-ramoops-0")
+OOM = samples.kernel_text("s15_oom", "dmesg-ramoops-0").replace(b"6.1.0-50-amd64", b"6.1.192")
+
+
+class Router(Machine):
+    """A router with four zones for dumps and a journal, which is booted again and again."""
+
+    def __init__(self, folder: Path, journal: int = JOURNAL) -> None:
+        super().__init__(folder)
+        self.number = 0
+        self.region = self.write("/region.bin", zones.zone(ZONE) * 4 + bytes(journal))
+        self.configure(file=self.region, record_size=ZONE, journal_size=journal)
+        self.write("/proc/sys/kernel/osrelease", "6.1.192\n")
+        self.firmware("24.10.2")
+        self.write("/dev/rtc0", "")
+
+    def firmware(self, release: str) -> None:
+        self.write("/etc/openwrt_release",
+                   f"DISTRIB_RELEASE='{release}'\nDISTRIB_REVISION='r1'\n")
+
+    def boot(self, uptime: float = 0.5) -> dict[str, Any]:
+        """Start anew, memory kept, and harvest."""
+        self.number += 1
+        self.write("/proc/sys/kernel/random/boot_id", f"boot-{self.number}\n")
+        for file in (self.root / "var/run/lastlog").glob("*"):
+            file.unlink()
+        self.uptime(uptime)
+        return self.harvest()
+
+    def uptime(self, seconds: float) -> None:
+        self.write("/proc/uptime", f"{seconds:.2f} 1.00\n")
+
+    def harvest(self) -> dict[str, Any]:
+        return dict(harvest.harvest(self.config()))
+
+    def shutdown(self, uptime: float, log: bytes = b"") -> None:
+        self.uptime(uptime)
+        assert harvest.shutdown(self.config(), log)["problems"] == []
+
+    def panic(self, text: bytes = PANIC, slot: int = 0, when: str = "1800000000.000001") -> None:
+        """The kernel dumps its log into a slot."""
+        with self.region.open("r+b") as file:
+            file.seek(slot * ZONE)
+            file.write(zones.zone(ZONE, zones.dump(text, when)))
+
+    def power_cut(self) -> None:
+        self.region.write_bytes(zones.zone(ZONE) * 4 + bytes(JOURNAL))
+
+    def status(self) -> dict[str, Any]:
+        return service.status(self.config())
+
+    def reason(self) -> str:
+        return str(self.status()["last_reboot"]["reason"])
+
+    def records(self, kind: str | None = "kernel") -> list[dict[str, Any]]:
+        return list(service.list_records(self.config(), kind)["records"])
+
+    def states(self) -> list[str]:
+        return [record["state"] for record in self.records()]
+
+    def slots(self) -> list[bool]:
+        """Which of the four slots are in use."""
+        region = self.region.read_bytes()
+        return [region[slot * ZONE + 4:slot * ZONE + 12].strip(b"\0\xff") != b""
+                for slot in range(4)]
+
+
+@pytest.fixture
+def router(tmp_path: Path) -> Router:
+    return Router(tmp_path)
+
+
+def test_the_first_boot(router: Router) -> None:
+    reply = router.boot()
+    assert (reply["boot"], reply["reason"], reply["found"], reply["problems"]) == (
+        1, "unknown", [], [])
+    assert "first boot" in router.status()["last_reboot"]["text"]
+    assert router.status()["history"]["text"] == ""
+
+
+def test_a_clean_reboot(router: Router) -> None:
+    router.boot()
+    router.shutdown(5000.0)
+    assert router.boot()["reason"] == "clean"
+    assert router.reason() == "clean"
+    assert router.status()["history"]["text"] == "1 boot: 1 clean"
+
+
+def test_a_clean_shutdown_and_the_power_off(router: Router) -> None:
+    router.boot()
+    router.shutdown(5000.0)
+    router.power_cut()
+    assert router.boot()["reason"] == "clean"
+
+
+def test_a_loss_of_power(router: Router) -> None:
+    router.boot()
+    router.power_cut()
+    assert router.boot()["reason"] == "power-loss"
+
+
+def test_a_hang(router: Router) -> None:
+    router.boot()
+    assert router.boot()["reason"] == "hang"
+    assert "watchdog" in router.status()["last_reboot"]["text"]
+
+
+def test_a_watchdog_that_says_so(router: Router) -> None:
+    router.boot()
+    router.power_cut()
+    router.write("/sys/class/watchdog/watchdog0/bootstatus", "32\n")
+    assert router.boot()["reason"] == "hang"
+
+
+def test_a_panic_is_saved_and_its_source_erased(router: Router) -> None:
+    router.boot()
+    router.panic()
+    reply = router.boot()
+    (record,) = router.records()
+    assert (reply["reason"], reply["found"], reply["saved"]) == (
+        "panic", [record["id"]], [record["id"]])
+    assert (record["state"], record["boot"]) == ("saved", {
+        "id": "boot-1", "number": 1, "firmware": "24.10.2 r1", "kernel": "6.1.192"})
+    assert router.slots() == [False] * 4
+    assert router.status()["last_reboot"]["record"] == record["id"]
+    assert router.status()["last_reboot"]["text"].startswith("Rebooted after a kernel panic: NULL")
+    assert "NULL pointer" in reply["text"] and record["id"] in reply["text"]
+
+
+def test_out_of_memory(router: Router) -> None:
+    router.boot()
+    router.panic(OOM)
+    assert router.boot()["reason"] == "oom"
+
+
+def test_a_harvest_done_again_changes_nothing(router: Router) -> None:
+    router.boot()
+    router.panic()
+    router.boot()
+    before = (router.region.read_bytes(), Path(router.config().ledger).read_bytes())
+    again = router.harvest()
+    assert (again["reason"], again["found"], again["saved"], again["problems"]) == (
+        "panic", [], [], [])
+    assert before == (router.region.read_bytes(), Path(router.config().ledger).read_bytes())
+
+
+def test_a_crash_carries_the_firmware_that_crashed(router: Router) -> None:
+    router.boot()
+    router.panic()
+    router.firmware("25.12.0")
+    router.boot()
+    (record,) = router.records()
+    assert record["boot"]["firmware"] == "24.10.2 r1"
+
+
+def test_a_crash_of_another_kernel_is_not_the_last_boot_s(router: Router) -> None:
+    """The boot that crashed had a new firmware, and did not come as far as its harvest."""
+    router.boot()
+    router.shutdown(5000.0)
+    router.write("/proc/sys/kernel/osrelease", "6.12.1\n")
+    router.firmware("25.12.0")
+    router.panic(PANIC.replace(b"6.1.192", b"6.12.1"))
+    reply = router.boot()
+    (record,) = router.records()
+    assert reply["reason"] == "panic"
+    assert record["boot"] | {"kernel": ""} == {"id": None, "number": None, "kernel": "",
+                                               "firmware": "25.12.0 r1"}
+
+
+def test_a_crash_before_the_harvest(router: Router) -> None:
+    """Sooner after its boot than the last counted boot lived: it was another one."""
+    router.boot(uptime=600.0)
+    router.panic()
+    reply = router.boot(uptime=600.0)
+    (record,) = router.records()
+    assert (reply["reason"], record["boot"]["number"]) == ("panic", None)
+    assert record["boot"]["firmware"] == "24.10.2 r1"
+
+
+def test_a_survived_oops_is_not_why_it_rebooted(router: Router) -> None:
+    router.boot(uptime=0.5)
+    router.panic(OOPS)
+    router.shutdown(90000.0)
+    assert router.boot()["reason"] == "clean"
+    assert router.states() == ["saved"]
+
+
+def test_the_same_crash_again_and_again(router: Router) -> None:
+    router.boot()
+    for at in range(5):
+        router.panic(PANIC, when=f"18000{at}0000.000001")
+        reply = router.boot()
+    assert "5 times by now" in reply["text"]
+    assert {record["count"] for record in router.records()} == {5}
+    assert router.status()["history"]["text"] == \
+        "5 boots: 5 panics with the same signature since 24.10.2"
+    assert [entry["number"] for entry in router.status()["history"]["boots"]] == [6, 5, 4, 3, 2, 1]
+
+
+def test_without_autosave_a_crash_moves_into_the_journal(router: Router) -> None:
+    router.conf.write_text(router.conf.read_text().replace(
+        "config region", "\toption autosave '0'\nconfig region"))
+    router.boot()
+    router.panic()
+    reply = router.boot()
+    (record,) = router.records()
+    assert (reply["moved"], reply["saved"]) == ([record["id"]], [])
+    assert (record["state"], router.slots()) == ("captured", [False] * 4)
+    assert record["boot"]["number"] == 1
+    assert not router.archive.exists()
+    router.panic(OOM)
+    assert router.boot()["found"] != [record["id"]]
+    assert len(router.records()) == 2 and router.states() == ["captured"] * 2
+
+
+def test_what_cannot_be_saved_moves_into_the_journal_and_is_saved_later(router: Router) -> None:
+    router.boot()
+    router.archive.write_text("in the way")
+    router.panic()
+    reply = router.boot()
+    assert reply["moved"] == reply["found"] and reply["problems"]
+    assert router.slots() == [False] * 4
+    router.archive.unlink()
+    reply = router.boot()
+    (record,) = router.records()
+    assert reply["found"] == [] and reply["saved"] == [record["id"]]
+    assert (record["state"], record["boot"]["number"]) == ("saved", 1)
+
+
+def test_without_a_journal_what_cannot_be_saved_stays(tmp_path: Path) -> None:
+    router = Router(tmp_path, journal=0)
+    router.boot()
+    router.archive.write_text("in the way")
+    router.panic()
+    reply = router.boot()
+    assert (reply["saved"], reply["moved"]) == ([], [])
+    assert router.slots() == [True, False, False, False]
+    assert router.states() == ["captured"]
+    assert {each["where"] for each in reply["problems"]} == {str(router.archive), "journal"}
+    router.archive.unlink()
+    assert router.harvest()["saved"] and router.slots() == [False] * 4
+
+
+def test_flash_that_cannot_be_written(router: Router) -> None:
+    """Then the journal alone knows the boots."""
+    Path(router.config().ledger).mkdir(parents=True)
+    router.boot()
+    told = harvest.shutdown(router.config())["problems"]
+    assert [each["where"] for each in told] == ["ledger"]
+    reply = router.boot()
+    assert reply["reason"] == "clean"
+    assert [each["where"] for each in reply["problems"]] == ["ledger"]
+    assert router.status()["history"]["text"] == "1 boot: 1 clean"
+    router.panic()
+    assert router.boot()["reason"] == "panic" and router.reason() == "panic"
+
+
+def test_a_log_stored_at_shutdown(router: Router) -> None:
+    router.boot()
+    router.shutdown(500.0, b"".join(b"line %d\n" % i for i in range(10000)))
+    router.boot()
+    (record,) = router.records("log")
+    text = service.get(router.config(), record["id"])["text"]
+    assert record["title"] == "system log at shutdown" and record["state"] == "captured"
+    assert text.startswith("line ") and text.endswith("line 9999\n")
+    assert record["boot"]["number"] == 1 and record["boot"]["firmware"] == "24.10.2 r1"
+
+
+def test_a_hang_saves_the_last_words(router: Router) -> None:
+    router.boot()
+    ring = journal_device.find(router.site())
+    ring.append("log", b"the last words\n", harvest.boot.moment(router.site()), 1, "stored")
+    reply = router.boot()
+    assert reply["reason"] == "hang"
+    (record,) = router.records("log")
+    assert record["state"] == "saved" and record["id"] in reply["saved"]
+
+
+@pytest.mark.parametrize("named", ["boot", "power"])
+def test_garbage_in_cold_memory(router: Router, named: str) -> None:
+    router.boot()
+    import random
+    router.region.write_bytes(random.Random(named).randbytes(ZONE * 4 + JOURNAL))
+    assert router.boot()["reason"] == "power-loss"
+    assert router.records() == []
+
+
+def test_events(router: Router) -> None:
+    for name in ("ubus", "hotplug-call"):
+        tool = router.write(f"/usr/sbin/{name}", "#!/bin/sh\n{ echo \"$0\" | sed 's,.*/,,'; "
+                            f"echo \"$@\"; env | grep = ; }} >> {router.root}/heard\n")
+        tool.chmod(0o755)
+    router.boot()
+    router.panic(PANIC.replace(b"lkdtm_EXCEPTION", b"evil'$(reboot)"))
+    (name,) = router.boot()["found"]
+    heard = (router.root / "heard").read_text()
+    assert "send lastlog.crash {" in heard
+    event = json.loads(heard.split("lastlog.crash ")[1].split("\n")[0])
+    assert event["id"] == name and "text" not in event and event["boot"]["number"] == 1
+    for words in ("ACTION=crash", f"RECORD={name}", "KIND=kernel", "SIGNATURE=k1:", "TITLE=NULL"):
+        assert words in heard
+    (router.root / "heard").unlink()
+    router.boot()
+    assert not (router.root / "heard").exists()
+
+
+def test_a_harvest_that_was_cut_off_is_made_up_for(router: Router,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved, but neither noted nor erased; then this boot crashes too."""
+    router.boot()
+    router.panic()
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ledger, "write", cut)
+        router.boot()
+    assert router.slots() == [True, False, False, False]
+    router.panic(OOM, when="1800000500.000001")
+    reply = router.boot()
+    assert reply["reason"] == "oom" and len(reply["found"]) == 1
+    assert [entry["reason"] for entry in router.status()["history"]["boots"]] == [
+        "oom", "panic", "unknown"]
+    assert [record["boot"]["number"] for record in router.records()] == [2, 1]
+    assert router.states() == ["saved"] * 2
+
+
+def test_without_any_memory(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.write("/proc/sys/kernel/random/boot_id", "one\n")
+    reply = harvest.harvest(machine.config())
+    assert (reply["boot"], reply["reason"]) == (1, "unknown")
+    harvest.shutdown(machine.config())
+    machine.write("/proc/sys/kernel/random/boot_id", "two\n")
+    assert harvest.harvest(machine.config())["reason"] == "clean"
+    machine.write("/proc/sys/kernel/random/boot_id", "three\n")
+    assert harvest.harvest(machine.config())["reason"] == "unknown"
+
+
+def test_the_crashes_of_the_night_in_order_whatever_the_clock_said(router: Router) -> None:
+    """The clock went back, then was not set at all."""
+    router.boot()
+    for when in ("1800000000.000001", "1750000000.000001", "0.000001", "5.000001"):
+        router.panic(PANIC.replace(b"CPU: 0", b"CPU: " + when[:4].encode()), when=when)
+        router.boot()
+    assert [record["boot"]["number"] for record in router.records()] == [4, 3, 2, 1]
+    boots = router.records("boot")
+    assert [boot["title"].partition(":")[0] for boot in boots] == [
+        "Boot 5", "Boot 4", "Boot 3", "Boot 2", "Boot 1"]
+    assert {boot["boot"]["firmware"] for boot in boots} == {"24.10.2 r1"}
+    assert boots[0]["title"] == "Boot 5: Rebooted after a kernel panic"

@@ -1,0 +1,180 @@
+"""readiness.py: every check, on a made-up router with everything in order and one thing wrong."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from lastlog_py import boot, readiness
+from lastlog_py.setup import HANDLER, core_pattern
+from tests import zones
+from tests.machine import Machine
+from tests.memory import X86, X86_RESERVED, x86_firmware
+
+SIZE, JOURNAL = 0x100000, 0x20000
+
+ORDER = ["region", "memory", "zones", "phram", "journal", "pstore", "compression", "ecc",
+         "strict_devmem", "panic", "panic_on_oops", "core_pattern", "service", "harvest",
+         "recovery", "waiting", "archive"]
+
+
+@pytest.fixture
+def router(machine: Machine) -> Machine:
+    """Everything that readiness looks at is in order."""
+    machine.configure(address="0x7000000", size=hex(SIZE), journal_size=hex(JOURNAL))
+    machine.mtd(zones.zone(65536) * 16)
+    machine.ramoops(SIZE - JOURNAL, 65536, console=65536, pmsg=16384, ecc=16)
+    machine.write("/proc/iomem", X86_RESERVED)
+    x86_firmware(machine)
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    for name, value in (("panic", "3"), ("panic_on_oops", "1"), ("core_pipe_limit", "4"),
+                        ("core_pattern", core_pattern())):
+        machine.write(f"/proc/sys/kernel/{name}", value + "\n")
+    machine.write(HANDLER, "#!/bin/sh\n").chmod(0o755)
+    machine.write("/sys/module/pstore/parameters/compress", "deflate\n")
+    machine.write("/proc/config.gz", gzip.compress(b"#\nCONFIG_IO_STRICT_DEVMEM=y\nCONFIG_A=y\n"))
+    machine.write("/proc/device-tree/compatible", "linksys,mx4200v2\0qcom,ipq8174\0")
+    machine.write("/etc/rc.d/S13lastlog", "")
+    machine.write("/proc/sys/kernel/random/boot_id", "b1\n")
+    boot.note(machine.site(), 7, boot.moment(machine.site()))
+    return machine
+
+
+def judged(machine: Machine, captured: int = 0) -> dict[str, dict[str, str]]:
+    """The checks by id; what holds for all of them is asserted here."""
+    config = machine.config()
+    checks = readiness.judge(config, readiness.gather(config), captured, captured, 16)
+    for check in checks:
+        assert list(check) == ["id", "state", "title", "found", "fix"]
+        assert check["state"] in ("ok", "warn", "fail", "unknown") and check["found"]
+        assert check["fix"] or check["state"] not in ("warn", "fail"), check
+        assert len(check["title"]) < 60
+    return {check["id"]: check for check in checks}
+
+
+def armed(machine: Machine) -> bool:
+    return readiness.is_armed(list(judged(machine).values()))
+
+
+def test_a_router_with_everything_in_order(router: Machine) -> None:
+    checks = judged(router)
+    assert list(checks) == ORDER
+    assert {check["state"] for check in checks.values()} == {"ok"} and armed(router)
+    assert "896 KiB at 0x7000000: record 64 KiB, console 64 KiB, pmsg 16 KiB" in \
+        checks["zones"]["found"]
+    assert "1024 KiB" in checks["region"]["found"]
+    assert "8 damaged bytes in every 128" in checks["ecc"]["found"]
+    assert "boot 7" in checks["harvest"]["found"]
+    assert "S13lastlog" in checks["service"]["found"]
+
+
+def test_a_machine_with_nothing(machine: Machine) -> None:
+    checks = judged(machine)
+    assert {name: check["state"] for name, check in checks.items()} == {
+        "region": "fail", "memory": "unknown", "zones": "fail", "phram": "warn",
+        "journal": "warn", "pstore": "fail", "compression": "ok", "ecc": "unknown",
+        "strict_devmem": "unknown", "panic": "unknown", "panic_on_oops": "unknown",
+        "core_pattern": "unknown", "service": "unknown", "harvest": "unknown", "recovery": "ok",
+        "waiting": "unknown", "archive": "ok"}
+    assert "lastlog propose" in checks["region"]["fix"] and not armed(machine)
+
+
+def test_with_a_file_the_system_is_left_out(router: Machine) -> None:
+    file = router.write("/region.bin", zones.zone(65536) * 16)
+    router.configure(file=file)
+    assert list(judged(router)) == ["region", "zones", "journal", "waiting", "archive"]
+
+
+@pytest.mark.parametrize(("path", "text", "check", "state", "word"), [
+    ("/proc/iomem", X86, "memory", "fail", "System RAM"),
+    ("/proc/iomem", "", "memory", "unknown", "nobody can tell"),
+    ("/sys/module/pstore/parameters/backend", "efi", "zones", "fail", "with efi"),
+    ("/sys/module/pstore/parameters/backend", "(null)", "zones", "fail", "does not record"),
+    ("/sys/module/ramoops/parameters/mem_size", "65536", "zones", "warn", "64 KiB at"),
+    ("/proc/mtd", "", "phram", "warn", "no MTD device"),
+    ("/proc/mtd", "", "journal", "warn", "not kept"),
+    ("/proc/mtd", "", "region", "ok", "through /sys/fs/pstore"),
+    ("/sys/module/pstore/parameters/compress", "zstd", "compression", "warn", "zstd"),
+    ("/sys/module/pstore/parameters/compress", "lz4", "compression", "warn", "lz4"),
+    ("/sys/module/pstore/parameters/compress", "(null)", "compression", "ok", "not compress"),
+    ("/sys/module/pstore/parameters/compress", "none", "compression", "ok", "not compress"),
+    ("/sys/module/ramoops/parameters/ecc", "0", "ecc", "unknown", "off"),
+    ("/proc/config.gz", "not gzip", "strict_devmem", "unknown", "does not matter"),
+    ("/proc/sys/kernel/panic", "0", "panic", "fail", "hangs"),
+    ("/proc/sys/kernel/panic_on_oops", "0", "panic_on_oops", "warn", "goes on"),
+    ("/proc/sys/kernel/core_pattern", "core", "core_pattern", "warn", "'core'"),
+    ("/proc/sys/kernel/core_pattern", "", "core_pattern", "warn", "not lastlog's"),
+    ("/proc/sys/kernel/core_pipe_limit", "0", "core_pattern", "warn", "vanishes"),
+    ("/proc/mounts", "", "pstore", "warn", "not mounted"),
+    ("/proc/sys/kernel/random/boot_id", "b2", "harvest", "warn", "no harvest")])
+def test_one_thing_wrong(router: Machine, path: str, text: str, check: str, state: str,
+                         word: str) -> None:
+    router.write(path, text)
+    found = judged(router)[check]
+    assert (found["state"], word in found["found"] + found["fix"]) == (state, True), found
+    assert armed(router) is (state != "fail")
+
+
+def test_ecc_of_the_drivers_short_form(router: Machine) -> None:
+    router.write("/sys/module/ramoops/parameters/ecc", "1\n")
+    assert judged(router)["ecc"]["found"].startswith("16 check bytes")
+
+
+def test_a_wrong_region_in_the_configuration_only(router: Machine) -> None:
+    """The device tree's ramoops runs elsewhere and is fine, so the router is armed."""
+    router.configure(address="0x6000000")
+    checks = judged(router)
+    assert checks["memory"]["state"] == "warn" and "0x6000000" in checks["memory"]["found"]
+    assert checks["zones"]["state"] == "warn" and armed(router)
+
+
+def test_a_wrong_region_that_nothing_runs_on(router: Machine) -> None:
+    router.configure(address="0x6000000")
+    for name in ("mem_address", "mem_size"):
+        router.write(f"/sys/module/ramoops/parameters/{name}", "0\n")
+    assert judged(router)["memory"]["state"] == "fail"
+
+
+def test_pmsg_in_the_journals_place(router: Machine) -> None:
+    router.write("/proc/mtd", "")
+    router.write("/dev/pmsg0", "")
+    found = judged(router)["journal"]
+    assert found["state"] == "ok" and "/dev/pmsg0" in found["found"]
+    assert "option journal_size" in found["found"]
+
+
+def test_a_region_without_a_journal(router: Machine) -> None:
+    router.configure(journal_size="0")
+    found = judged(router)["journal"]
+    assert found["state"] == "warn" and "option journal_size" in found["fix"]
+
+
+def test_a_service_that_is_not_enabled(router: Machine) -> None:
+    (router.root / "etc/rc.d/S13lastlog").rename(router.root / "etc/rc.d/K88lastlog")
+    assert judged(router)["service"]["state"] == "warn"
+
+
+def test_the_handler_is_not_there_yet(router: Machine) -> None:
+    (router.root / HANDLER.lstrip("/")).unlink()
+    found = judged(router)["core_pattern"]
+    assert found["state"] == "unknown" and "not kept yet" in found["found"] and armed(router)
+
+
+@pytest.mark.parametrize(("board", "captured", "state"), [
+    ("bananapi,bpi-r3\0mediatek,mt7986a\0", 1, "warn"),
+    ("bananapi,bpi-r3\0mediatek,mt7986a\0", 0, "ok"), ("qcom,ipq8174\0", 1, "ok")])
+def test_a_record_that_starts_the_recovery_system(router: Machine, board: str, captured: int,
+                                                  state: str) -> None:
+    router.write("/proc/device-tree/compatible", board)
+    assert judged(router, captured)["recovery"]["state"] == state
+
+
+def test_what_is_gathered_changes_only_when_something_does(router: Machine) -> None:
+    config = router.config()
+    before = readiness.gather(config)
+    assert readiness.gather(config) == before
+    router.write("/proc/uptime", "5000.0 1.0\n")
+    assert readiness.gather(config) == before
+    (router.root / "etc/rc.d/S13lastlog").unlink()
+    assert readiness.gather(config) != before
