@@ -72,13 +72,13 @@ def moment(site: Site) -> Moment:
 
     Routers have no clock of their own: OpenWrt starts with the time of the newest file in /etc
     (sysfixtime).  It is believed if there is a real-time clock, or if it has jumped since the
-    harvest, so that somebody has set it.
+    harvest, so that somebody has set it; and where the region is a file, on a PC.
     """
     now, uptime = time.time(), _uptime(site)
     if now < CLOCK_FLOOR:
         return Moment(now, False, uptime)
     noted = _noted(site, _boot_id(site))
-    trusted = os.path.exists(site.system("/dev/rtc0")) or bool(
+    trusted = bool(site.file) or os.path.exists(site.system("/dev/rtc0")) or bool(
         noted and (noted[3] == "1" or abs(now - uptime - float(noted[2])) > STEP))
     return Moment(now, trusted, uptime)
 

@@ -15,6 +15,7 @@ from .archive import Archive
 from .archive_file import Entry, pack
 from .boot import ThisBoot, moment
 from .config import Config
+from .diagnose import panic_told
 from .errors import LastlogError
 from .medium import journal_device
 from .medium.collect import Place
@@ -112,7 +113,15 @@ class Haul:
                 entry.records = [record.id, *(each.id for each in self.crashes if each != record)]
                 entry.signature = record.signature or ""
                 return service.reboot_reason(record)
-        return reason
+        return self._last_words(entry) if reason == "hang" else reason
+
+    def _last_words(self, entry: ledger.BootEntry) -> str:
+        """A panic may be told by the console alone, where there are no zones for dumps."""
+        record = next(filter(panic_told, self.seen.captured()), None)
+        if record is None:
+            return "hang"
+        entry.records = [record.id]
+        return "panic"
 
     # Copies
 

@@ -337,6 +337,10 @@ def _notes(region: Region, machine: str, tree: str | None, line: str | None) -> 
                      "device tree cannot be changed. With them ramoops starts by itself.")
     if line:
         notes.append(_LINE_NOTES[machine])
+    if (region.address, region.size) == KNOWN["mediatek,mt7986"]:
+        notes.append("OpenWrt's U-Boot for these boards looks for crashes right there, in records "
+                     "of 4 KiB, and starts the recovery system while it finds one: clearing the "
+                     "memory gets the router back.")
     if tree and line:
         notes.append("Use the device tree or the command line, not both; the device tree is "
                      "safer.")

@@ -118,12 +118,12 @@ def judge(config: Config, facts: dict[str, str], captured: int, unsaved: int,
         missing = None
     except LastlogError as error:
         where, missing = None, error
-    checks = [_region(where, missing, facts)]
+    checks = [_region(config, where, missing, facts)]
     if where is not None and where.what == "file":
-        checks += [_zones_of_file(zones), _journal(config)]
+        checks += [_zones_of_file(zones), _journal(config, where)]
     else:
         checks += [_memory(config, facts), _zones(config, facts), _phram(where),
-                   _journal(config), _pstore(facts, where), _compression(facts),
+                   _journal(config, where), _pstore(facts, where), _compression(facts),
                    _ecc(config, facts), _strict_devmem(config), _panic(facts),
                    _panic_on_oops(facts), _core_pattern(config, facts), _service_enabled(facts),
                    _harvest(config, facts), _recovery(config, captured)]
@@ -143,7 +143,7 @@ def _check(name: str, state: str, title: str, found: str, fix: str = "") -> Chec
 # --- the memory
 
 
-def _region(where: device.Device | None, missing: LastlogError | None,
+def _region(config: Config, where: device.Device | None, missing: LastlogError | None,
             facts: dict[str, str]) -> Check:
     title = "Persistent memory"
     if where is not None:
@@ -153,9 +153,12 @@ def _region(where: device.Device | None, missing: LastlogError | None,
     if _has_ramoops(facts):
         return _check("region", "ok", title, "ramoops has reserved memory; lastlog reads it "
                       "through /sys/fs/pstore")
-    return _check("region", "fail", title, missing.message if missing else "",
-                  "Reserve memory: lastlog propose prints how on this router. Where some is "
-                  f"reserved: {missing.hint if missing else ''}")
+    if config.site.file and missing is not None:
+        return _check("region", "fail", title, missing.message, missing.hint)
+    return _check("region", "fail", title, f'no memory survives a reboot: there is neither ramoops '
+                  f'nor an MTD device named "{config.site.mtd}"', "lastlog propose prints how to "
+                  "set memory aside on this router, and what to configure; then install "
+                  "kmod-ramoops and kmod-mtd-phram.")
 
 
 def _has_ramoops(facts: dict[str, str]) -> bool:
@@ -254,15 +257,19 @@ def _phram(where: device.Device | None) -> Check:
                   f"{_kib(where.size + where.journal_size)} at {where.path}")
 
 
-def _journal(config: Config) -> Check:
+def _journal(config: Config, where: device.Device | None) -> Check:
     from .medium import journal_device  # not for `gather`
 
     title = "Logs and harvested records have a place"
     try:
         found = journal_device.find(config.site)
     except LastlogError as error:
-        return _check("journal", "warn", title, f"{error.message} Stored logs and the marks of "
-                      "clean shutdowns are not kept in memory.", error.hint)
+        if where is None:
+            return _check("journal", "warn", title, "no memory that lastlog itself can write: "
+                          "logs cannot be stored, and a power cut looks like any other reboot",
+                          "Give the region an address, a size and a journal_size.")
+        return _check("journal", "warn", title, f"{error.message} Logs cannot be stored.",
+                      error.hint)
     if found.what == "pmsg":
         return _check("journal", "ok", title, f"/dev/pmsg0, {_kib(found.capacity)}: one boot "
                       "long; with option journal_size it would be a journal")

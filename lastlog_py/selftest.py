@@ -163,8 +163,8 @@ def _fill(where: Device, region: bytes, nonce: bytes, extents: Iterable[Extent])
 
 def _check_empty(where: Device, region: bytes, extent: Extent) -> None:
     """Raises LastlogError if a crash was written into the zone since the region was read."""
-    header = extent.start - HEADER_SIZE
-    if where.read(header, HEADER_SIZE) != region[header:extent.start]:
+    header = extent.base - HEADER_SIZE
+    if where.read(header, HEADER_SIZE) != region[header:extent.base]:
         raise LastlogError("busy", "A crash was recorded just now.",
                            "See lastlog list, and try again.")
 
@@ -241,8 +241,8 @@ def _zones_to_be(given: Iterable[Geometry], size: int) -> list[int]:
 def _from_each(offsets: list[int], end: int) -> list[Extent]:
     """All but the headers of the zones to be: they are the driver's, should it come."""
     starts = [offset + HEADER_SIZE for offset in offsets]
-    return [Extent(start, next, start)
-            for start, next in zip(starts, [*offsets[1:], end], strict=True)]
+    ends = [*offsets[1:], end]
+    return [Extent(start, end, start) for start, end in zip(starts, ends, strict=True)]
 
 
 def _readable(region: bytes) -> list[tuple[int, int]]:
@@ -456,7 +456,8 @@ def _advice(loss: Loss, ecc: int | None) -> str:
         return "Error correction (ecc) is not needed."
     why = "also brings the headers back" if loss.lost_headers else \
         f"repairs {ecc // 2} bytes of each 128; the worst had {max(loss.bad_blocks)} wrong"
-    return f"Set option ecc '{ecc}' in the region section: that {why}."
+    return (f"Set error correction to {ecc} (option ecc in the region section, or ecc-size in the "
+            f"device tree): that {why}.")
 
 
 def _overwritten(loss: Loss) -> Iterator[str]:

@@ -261,9 +261,9 @@ def status(config: Config, seen: Survey | None = None) -> Answer:
     seen = seen or survey(config)
     captured = seen.captured()
     saved = sum(record.state in ("saved", "both") for record in seen.records)
-    unsaved = sum(record.state == "captured" for record in captured)
-    checks = readiness.judge(config, readiness.gather(config), len(captured), unsaved,
-                             seen.zones)
+    dumps = [record for record in captured if record.kind == "kernel"]
+    unsaved = sum(record.state == "captured" for record in dumps)
+    checks = readiness.judge(config, readiness.gather(config), len(dumps), unsaved, seen.zones)
     return {"armed": readiness.is_armed(checks), "checks": checks,
             "last_reboot": _last_reboot(config, seen),
             "history": _history(seen.boots), "captured": len(captured), "saved": saved,
@@ -293,7 +293,12 @@ def _last_reboot(config: Config, seen: Survey) -> Answer:
 def _reboot_told(entry: BootEntry, seen: Survey, booted: float | None, is_first: bool) -> Answer:
     """What the ledger says of the start of this boot.  is_first: it knows of no boot before."""
     record = next((each for each in seen.records if each.id in entry.records[:1]), None)
-    text = ledger.told(entry.reason, record.title if record else "", is_first)
+    title = record.title if record else ""
+    if record and record.kind == "console":
+        from .diagnose import panic_told  # mostly there is no need of it
+
+        title = panic_told(record) or ""
+    text = ledger.told(entry.reason, title, is_first)
     return {"reason": entry.reason, "record": record.id if record else None,
             "time": booted or (entry.time if entry.trusted else None), "text": text}
 

@@ -92,6 +92,7 @@ def test_a_partial_clear_says_what_it_kept_and_fails(lastlog: Any) -> None:
     (["list", "--limit", "x"], "invalid number"), (["list", "--kind", "x"], "invalid choice"),
     (["show", "../x"], "no record's id"), (["show", "k-" + "0" * 40], "no record's id"),
     (["clear", "--memory", "--saved"], "not allowed"), (["decode"], "required"),
+    (["selftest"], "required"), (["selftest", "run"], "invalid choice"),
     (["--conf", "x", "list"], "invalid choice"), (["clear", "--forc"], "Unrecognized")])
 def test_wrong_usage_is_2(lastlog: Any, words: list[str], word: str) -> None:
     done = lastlog(*words)
@@ -138,6 +139,20 @@ def test_json_for_a_terminal_is_ascii(lastlog: Any, tmp_path: Path) -> None:
     file = tmp_path / "dmesg-ramoops-0"
     file.write_bytes("Panic#1 Part1\n<0>[    1.0] \u009b31m\u202e\n".encode())
     assert lastlog("decode", file, "--json").out.isascii()
+
+
+def test_selftest(lastlog: Any, machine: Machine) -> None:
+    machine.configure(file=machine.write("/region.bin", bytes(65536)))
+    machine.write("/proc/sys/kernel/random/boot_id", "first")
+    early = lastlog("selftest", "result")
+    assert early.status == 1 and "Run lastlog selftest arm" in early.err
+    assert lastlog("selftest", "arm", "--json").json["tested"] > 65000
+    assert "Now run: reboot" in lastlog("selftest", "arm").out
+    assert lastlog("selftest", "result", "--json").json["error"]["code"] == "busy"
+    machine.write("/proc/sys/kernel/random/boot_id", "second")
+    assert lastlog("selftest", "result").out.startswith("The memory kept everything")
+    said = lastlog("selftest", "result", "--json").json
+    assert said["state"] == "kept" and said["ecc"] == 0
 
 
 def test_no_records_of_a_kind_is_not_no_records(lastlog: Any) -> None:

@@ -367,3 +367,19 @@ def test_the_crashes_of_the_night_in_order_whatever_the_clock_said(router: Route
         "Boot 5", "Boot 4", "Boot 3", "Boot 2", "Boot 1"]
     assert {boot["boot"]["firmware"] for boot in boots} == {"24.10.2 r1"}
     assert boots[0]["title"] == "Boot 5: Rebooted after a kernel panic"
+
+
+def test_a_panic_that_only_the_console_tells_of(router: Router) -> None:
+    """A board without zones for dumps."""
+    router.boot()
+    router.configure(record_size=ZONE, console_size=ZONE, journal_size=JOURNAL)
+    console = samples.kernel_text("c12_null_deref_panic_on_oops", "console-ramoops-0")
+    with router.region.open("r+b") as file:
+        file.seek(3 * ZONE)
+        file.write(zones.zone(ZONE, console))
+    reply = router.boot()
+    assert (reply["reason"], reply["found"]) == ("panic", [])
+    (record,) = router.records("console")
+    assert reply["record"] == record["id"] and record["state"] == "both"
+    assert router.status()["last_reboot"]["text"].startswith(
+        "Rebooted after a kernel panic: NULL pointer dereference")

@@ -12,7 +12,7 @@ from . import kernel_log, signature, title
 from .crash import group
 from .line import last_time, lines_of
 
-__all__ = ["explain", "explain_all", "signature_text"]
+__all__ = ["explain", "explain_all", "panic_told", "signature_text"]
 
 # Kinds whose lines carry the kernel's time stamps.
 _STAMPED = ("console",)
@@ -35,6 +35,13 @@ def explain_all(records: Sequence[Record]) -> list[Record]:
     told = {panic for record in records if record.kind == "kernel" for panic in _panics(record)}
     return group([_explain_kernel(record) if record.kind == "kernel"
                   else _explain_other(record, told) for record in records])
+
+
+def panic_told(record: Record) -> str | None:
+    """What the panic was, where only console output tells of it; None: this record tells of
+    none."""
+    told = record.title.removeprefix(title.CONSOLE_PANIC)
+    return told if record.kind == "console" and told != record.title else None
 
 
 def signature_text(record: Record) -> str | None:

@@ -142,10 +142,13 @@ def other_title(kind: str, uptime: float | None) -> str:
     return _OTHER_KINDS.get(kind, kind) + until
 
 
+CONSOLE_PANIC = "Console output up to a kernel panic: "
+
+
 def console_title(panic: Explanation) -> str:
     """The title of console output that ends with this panic."""
     own_words = panic.kernel.cause in _IN_ITS_WORDS and panic.message
-    return f"Console output up to a kernel panic: {own_words or kernel_title(panic)}"
+    return CONSOLE_PANIC + (own_words or kernel_title(panic))
 
 
 def _duration(seconds: float) -> str:

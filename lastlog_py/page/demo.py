@@ -1,7 +1,7 @@
 """`make run`: the Last Crash page over a private copy of a region with a real kernel panic.
 
 The region is what a kernel left behind when it dereferenced NULL with panic_on_oops set (sample
-c12).  Save, Clear and Download really work on the copy, which stays between runs.
+c12).  Save, Clear, Download and store really work on the copy, which stays between runs.
 PC only, from a clone: the sample lies with the tests.
 """
 
@@ -21,6 +21,7 @@ __all__ = ["SAMPLE", "main", "prepare"]
 CLONE = Path(__file__).parents[2]
 SAMPLES = CLONE / "tests/data/samples"
 SAMPLE = "c12_null_deref_panic_on_oops"
+JOURNAL = 0x20000               # bytes behind the sample
 
 HELLO = """
 lastlog: a router crashed, and this is its Last Crash page:
@@ -31,6 +32,7 @@ Try Save, Download, Copy for a bug report and Clear: they work on a private copy
 {directory} (--fresh starts over).  From a second terminal:
 
     python3 -m lastlog_py --config {config} list
+    dmesg | python3 -m lastlog_py --config {config} store - --label dmesg
 
 Ctrl-C ends it."""
 
@@ -49,9 +51,10 @@ def prepare(directory: Path, fresh: bool = False) -> Path:
     shutil.rmtree(root / "var", ignore_errors=True)
     for place in (directory, root):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not region.exists():
+    sample = lzma.decompress((SAMPLES / SAMPLE / "region.bin.xz").read_bytes()) + bytes(JOURNAL)
+    if not region.exists() or region.stat().st_size != len(sample):
         partial = directory / "region.partial"
-        partial.write_bytes(lzma.decompress((SAMPLES / SAMPLE / "region.bin.xz").read_bytes()))
+        partial.write_bytes(sample)
         partial.replace(region)
     config = directory / "lastlog.config"
     config.write_text(_config(directory), encoding="utf-8")
@@ -62,7 +65,7 @@ def _config(directory: Path) -> str:
     """UCI for the region in `directory`, with the geometry that its kernel used."""
     samples = json.loads((SAMPLES / "manifest.json").read_bytes())["samples"]
     geometry = next(each["geometry"] for each in samples if each["name"] == SAMPLE)
-    options = {"file": directory / "region.bin", "journal_size": 0, **geometry}
+    options = {"file": directory / "region.bin", "journal_size": JOURNAL, **geometry}
     return (f"config lastlog 'main'\n\toption archive '{directory / 'saved'}'\n"
             f"\toption root '{directory / 'root'}'\n\nconfig region 'ram'\n"
             + "".join(f"\toption {name} '{value}'\n" for name, value in options.items()))

@@ -18,12 +18,9 @@ STATES = {"captured": "captured", "saved": "saved", "both": "captured and saved"
 
 AFTER = {"panic": "a kernel panic", "oops": "a kernel oops", "oom": "running out of memory"}
 
-REBOOTS = {
-    "clean": "The last reboot was a clean one.",
-    "hang": "The last reboot came without a word: a hang, the watchdog or the reset button.",
-    "power-loss": "The last reboot was a loss of power; nothing in memory could survive it.",
-}
-
+# How a reboot looks that no crash record explains, or none that is still there.
+TONES = {"clean": "calm", "hang": "warn", "power-loss": "warn", "panic": "crash", "oops": "crash",
+         "oom": "crash"}
 
 # Facts that take a line of their own; the others stand two in a row.
 WIDE = ("Cause", "Where", "Killed", "Hardware")
@@ -117,9 +114,9 @@ def _verdict(status: Dict, records: list[Dict], limits: Limits) -> Dict:
         return _crash_verdict("Rebooted", after, cause, records, limits)
     verdict: Dict = {"tone": "calm", "id": None, "time": None, "after": "", "title": "",
                      "again": ""}
-    if last["reason"] in REBOOTS:
-        verdict["before"] = _clip(last["text"], limits) or REBOOTS[last["reason"]]
-        verdict["tone"] = "calm" if last["reason"] == "clean" else "warn"
+    if last["reason"] in TONES and last["text"]:
+        verdict["before"] = _clip(last["text"], limits)
+        verdict["tone"] = TONES[last["reason"]]
     elif whole:
         what = AFTER.get(whole[0]["kernel"]["reason"], "a crash of the kernel")
         return _crash_verdict(f"The last crash on record was {what},", ":", whole[0], records,

@@ -231,13 +231,14 @@ def test_the_demo_keeps_its_state_until_told_otherwise(tmp_path: Path) -> None:
     config = demo.prepare(tmp_path / "run")
     region = tmp_path / "run" / "region.bin"
     first = region.read_bytes()
-    assert len(first) == 1 << 20
-    region.write_bytes(b"\0" * 16)
+    assert len(first) == (1 << 20) + demo.JOURNAL
+    blank = bytes(len(first))
+    region.write_bytes(blank)
     answer = tmp_path / "run/root/var/run/lastlog/page-0"
     answer.parent.mkdir(parents=True)
     answer.touch()
     assert demo.prepare(tmp_path / "run") == config
-    assert region.read_bytes() == b"\0" * 16 and not answer.exists()
+    assert region.read_bytes() == blank and not answer.exists()
     demo.prepare(tmp_path / "run", fresh=True)
     assert region.read_bytes() == first
 
@@ -267,6 +268,15 @@ def test_the_demo_runs_until_ctrl_c(tmp_path: Path) -> None:
         running.send_signal(signal.SIGINT)
         assert running.wait(10) == 0
         assert running.stderr.read() == ""
+
+
+def test_the_demo_of_an_older_version_is_made_anew(tmp_path: Path) -> None:
+    demo.prepare(tmp_path)
+    region = tmp_path / "region.bin"
+    whole = region.read_bytes()
+    region.write_bytes(whole[:1 << 20])
+    demo.prepare(tmp_path)
+    assert region.read_bytes() == whole
 
 
 def test_starting_over_touches_nothing_else(tmp_path: Path) -> None:
