@@ -1,8 +1,8 @@
 """Answers kept in tmpfs, so that a question asked again costs no more than starting Python.
 
 An answer is as good as new while everything that it was made from has the same fingerprint:
-the configuration, the crash zones of the region, the journal, the pstore files, the archive and
-the kernel settings that readiness looks at.  On the hot path: imports os and zlib only.
+the configuration, the ledger, the crash zones of the region, the journal, the pstore files, the
+archive and the kernel settings that readiness looks at.  On the hot path: imports os and zlib only.
 
 A cache that cannot be written or is not ours alone is not used; nothing depends on it.
 """
@@ -25,7 +25,7 @@ RUN = "/var/run/lastlog"
 
 def fingerprint(config: Config) -> str:
     """What all answers depend on, in 16 hexadecimal digits and a few sizes."""
-    parts = [__version__, _stat(config.path), _listing(config.archive),
+    parts = [__version__, _stat(config.path), _stat(config.ledger), _listing(config.archive),
              _listing(config.site.system("/sys/fs/pstore")), repr(sorted(gather(config).items()))]
     text = "\n".join(parts).encode("utf-8", "surrogateescape")
     region = _region(config)

@@ -37,6 +37,7 @@ def talk(machine: Machine) -> None:
 
 CHANGES: dict[str, Callable[[Machine], object]] = {
     "a crash": crash,
+    "a boot": lambda m: m.write("/etc/lastlog/boots", "n=1\tid=a\n"),
     "a saved record": lambda m: (m.archive / "k-2.gz").write_bytes(b"y"),
     "a deleted record": lambda m: (m.archive / "k-1.gz").unlink(),
     "a pstore file": lambda m: m.pstore("dmesg-ramoops-0", b"x"),
