@@ -73,9 +73,9 @@ def propose(config: Config) -> Answer:
     """{"region": {"address", "size", "journal_size", "record_size", "console_size", "pmsg_size",
     "ecc"}, "reserved": bool, "why", "device_tree", "command_line", "uci", "notes": [...]}
 
-    reserved: the running kernel leaves that memory alone already.  device_tree, command_line:
-    what to add; None if there is nothing to add, or this machine has no use for it.  record_size
-    and what follows it are None where ramoops has been given sizes already.
+    reserved: the running kernel leaves that memory alone already.  device_tree, command_line,
+    uci: what to add; None if there is nothing to add, or this machine has no use for it.
+    record_size and what follows it are None where ramoops has been given sizes already.
 
     Raises LastlogError "io" if the memory map cannot be read, "no-space" if nothing fits.
     """
@@ -89,9 +89,11 @@ def propose(config: Config) -> Answer:
     cells = _cells(site)
     tree = _device_tree(region, cells) if cells and not region.is_reserved else None
     line = None if region.is_reserved else _command_line(region, entries, machine)
+    is_said = (site.address, site.size) == (region.address, region.size)
+    uci = None if is_said and region.is_reserved else _uci(region)
     return {"region": _plain(region), "reserved": region.is_reserved, "why": region.why,
-            "device_tree": tree, "command_line": line, "uci": _uci(region),
-            "notes": _notes(region, machine, tree, line)}
+            "device_tree": tree, "command_line": line, "uci": uci,
+            "notes": _notes(region, machine, tree, line, uci)}
 
 
 def _plain(region: Region) -> Answer:
@@ -322,13 +324,16 @@ def _uci(region: Region) -> str:
     return "\n".join(["config region 'ram'", *lines, ""])
 
 
-def _notes(region: Region, machine: str, tree: str | None, line: str | None) -> list[str]:
+def _notes(region: Region, machine: str, tree: str | None, line: str | None,
+           uci: str | None) -> list[str]:
     notes = [] if region.is_reserved else ["Nothing has been changed. What is proposed takes "
                                            "effect with the next boot; lastlog status then says "
                                            "whether the router is armed."]
     if region.is_reserved:
         notes.append("There is nothing to reserve. The section for /etc/config/lastlog is all "
-                     "that lastlog needs; then run /etc/init.d/lastlog restart.")
+                     "that lastlog needs; then run /etc/init.d/lastlog restart." if uci else
+                     "There is nothing to do: the configuration names it already. lastlog status "
+                     "says whether the router is armed.")
     if region.given == region.size:
         notes.append("ramoops uses all of it, so there is no room for the journal. To have one, "
                      "make the region in the device tree larger and leave the end to lastlog.")

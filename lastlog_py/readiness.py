@@ -195,7 +195,8 @@ def _memory(config: Config, facts: dict[str, str]) -> Check:
             state = "unknown" if error.code == "io" else \
                 "fail" if (address, size) == used else "warn"
             return _check("memory", state, title, error.message, error.hint)
-    return _check("memory", "ok", title, f"{Range(used[0], sum(used))} is set aside from the "
+    whole = said if said is not None and said[0] == used[0] else used
+    return _check("memory", "ok", title, f"{Range(whole[0], sum(whole))} is set aside from the "
                   "system's memory")
 
 

@@ -63,9 +63,10 @@ class _Keeper:
             raise LastlogError("bad-argument", "At least one byte has to be stored.",
                                "Leave the number of bytes out for as much as fits.")
         self.config = config
+        self.wanted = wanted
         self.notes: list[str] = []
         self.journal = self._journal()
-        self.limit = self._limit(wanted)
+        self.limit = self._limit()
 
     def _journal(self) -> Journal | None:
         try:
@@ -77,17 +78,15 @@ class _Keeper:
                               f"{error.hint}")
             return None
 
-    def _limit(self, wanted: int | None) -> int:
+    def _limit(self) -> int:
         """How many bytes are kept at most: what was asked for, as far as it can fit.
 
         By default no more than a quarter of the journal, so that one log does not push out all
         records before it.
         """
         if self.journal is None:
-            return MOST_SAVED if wanted is None else min(wanted, self.config.archive_limit)
-        if wanted is None:
-            wanted = self.journal.capacity // SHARE
-        return min(wanted, self.journal.capacity)
+            return min(self.wanted or MOST_SAVED, self.config.archive_limit)
+        return min(self.wanted or self.journal.capacity // SHARE, self.journal.capacity)
 
     def keep(self, body: bytes, more: bool, label: str) -> Reply:
         """Store `body`; more: it is the end of something longer, with the byte before it."""
@@ -112,6 +111,8 @@ class _Keeper:
         """Append as much of `body` as there is room for: what, and whether there was more."""
         number = this_boot(self.config.site).number
         kept = _from_line(body, self.limit) if more else body
+        if more and self.wanted is None:
+            self.notes.append("It takes a quarter of the journal; say how many bytes for more.")
         try:
             journal.append("log", kept, now, number, label)
         except LastlogError as error:

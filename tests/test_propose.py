@@ -206,6 +206,7 @@ def test_what_the_configuration_says_already(machine: Machine) -> None:
     machine.configure(address="0x7000000", size="0x80000")
     answer = proposed(machine)
     assert answer["reserved"] and answer["region"]["size"] == 0x80000
+    assert answer["uci"] is None and "nothing to do" in answer["notes"][0]
 
 
 # --- none

@@ -93,7 +93,7 @@ def test_with_a_file_the_system_is_left_out(router: Machine) -> None:
     ("/sys/module/pstore/parameters/backend", "(null)", "zones", "fail", "does not record"),
     ("/sys/module/ramoops/parameters/mem_size", "65536", "zones", "warn", "64 KiB at"),
     ("/proc/mtd", "", "phram", "warn", "no MTD device"),
-    ("/proc/mtd", "", "journal", "warn", "not kept"),
+    ("/proc/mtd", "", "journal", "warn", "cannot be stored"),
     ("/proc/mtd", "", "region", "ok", "through /sys/fs/pstore"),
     ("/sys/module/pstore/parameters/compress", "zstd", "compression", "warn", "zstd"),
     ("/sys/module/pstore/parameters/compress", "lz4", "compression", "warn", "lz4"),
@@ -148,6 +148,12 @@ def test_a_region_without_a_journal(router: Machine) -> None:
     router.configure(journal_size="0")
     found = judged(router)["journal"]
     assert found["state"] == "warn" and "option journal_size" in found["fix"]
+
+
+def test_a_region_file_that_is_missing(machine: Machine) -> None:
+    machine.configure(file="/nonexistent/region")
+    found = judged(machine)["region"]
+    assert found["state"] == "fail" and "option file" in found["fix"]
 
 
 def test_a_service_that_is_not_enabled(router: Machine) -> None:

@@ -308,7 +308,7 @@ def test_a_bit_in_a_large_memory_is_as_good_as_kept(machine: Machine) -> None:
     arm(machine)
     said = result(rebooted(machine, lambda region: region[:-1] + bytes([region[-1] ^ 1])))
     assert (said["state"], said["lost_bits"], said["ecc"]) == ("kept", 1, 8)
-    assert "option ecc '8'" in said["text"] and "99.999988 %" in said["text"]
+    assert "error correction to 8 " in said["text"] and "99.999988 %" in said["text"]
 
 
 @pytest.mark.parametrize("line", [32, 64])

@@ -3,6 +3,8 @@ to its /proc and /sys what the real ones do."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -360,3 +362,12 @@ def test_the_routers_own_configuration_says_the_defaults(machine: Machine) -> No
     assert config.problems == [] and config.ledger == default.ledger
     assert setup._ill_said(config.site) == "" and setup._does_not_fit(config.site, 0xe0000) == ""
     assert (config.site.address, config.site.ecc, config.site.mtd) == (0x7000000, 16, "lastlog")
+
+
+def test_it_imports_nothing_heavy() -> None:
+    code = ("import sys; sys.path.insert(0, sys.argv[1]); import lastlog_py.setup;"
+            "import lastlog_py.readiness; print(sorted({'json', 're', 'typing', 'collections',"
+            " 'subprocess', 'struct', 'signal', 'select'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, Path(__file__).parent.parent],
+                          capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -272,7 +272,7 @@ def erase(site: Site, places: Iterable[Place], others: Group[Place] = ()) -> Non
         if place.medium == "pstore":
             _unlink(place)
         elif place.medium == "journal":
-            where = journal_device.find(site)
+            where = journal_device.on(site, device.find(site))
             where.erase_at(place.offset - where.start, place.size, place.checksum)
         else:
             _erase_zone(site, place)

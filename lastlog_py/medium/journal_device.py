@@ -78,7 +78,7 @@ class Journal:
         boot: number of this boot, 0 if it is not known.  Raises LastlogError: "no-space" if it
         cannot fit, "busy" if another writer does not end, "io", "read-only".
         """
-        entry = Entry(kind, body, 0, boot, round(moment.uptime, 2), round(moment.time, 6),
+        entry = Entry(kind, body, 0, boot, round(moment.uptime, 2), round(max(0, moment.time), 6),
                       moment.trusted, label, form)
         if self.what == "pmsg":
             self._send(entry)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lastlog_py.boot import Moment
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal, journal_device
 from lastlog_py.medium.journal_device import Journal, find, left_behind
@@ -264,3 +265,10 @@ def test_the_ring_is_read_as_it_is(tmp_path: Path) -> None:
     ring = Path(where.path).read_bytes()
     assert scanned(ring) == [told(entry) for entry in where.read().entries]
     assert len(ring) == 4096 and journal.scan(ring).problems == []
+
+
+def test_a_clock_before_1970_makes_no_header_that_nobody_reads(tmp_path: Path) -> None:
+    where = region_file(tmp_path / "ring", 4096)
+    where.append("log", b"text\n", Moment(-5.0, False, 1.0), 0)
+    (entry,) = where.read().entries
+    assert (entry.time, entry.body, entry.torn) == (0.0, b"text\n", False)

@@ -134,7 +134,7 @@ JUNK = {
 }
 
 
-@pytest.mark.parametrize("method", ["get", "save", "clear"])
+@pytest.mark.parametrize("method", ["get", "save", "clear", "store"])
 @pytest.mark.parametrize("name", JUNK)
 def test_junk_on_stdin_is_a_bad_argument(name: str, method: str, config: Path) -> None:
     assert refused(call(method, JUNK[name], config)) == "bad-argument"
@@ -147,7 +147,8 @@ def test_junk_on_stdin_is_a_bad_argument(name: str, method: str, config: Path) -
     ("list", {"limit": "3"}), ("list", {"limit": -1}), ("list", {"kind": "panic"}),
     ("list", {"limit": True}), ("save", {"id": 1.5}), ("save", {"id": "x" * 60000}),
     ("clear", {"what": "everything"}), ("clear", {"what": 1}), ("clear", {"force": "yes"}),
-    ("", {}), ("nonsense", {}), ("store", {"text": "x"}), ("__init__", {}), ("x" * 5000, {}),
+    ("store", {}), ("store", {"text": "x", "path": "/x"}), ("store", {"path": "x"}),
+    ("", {}), ("nonsense", {}), ("__init__", {}), ("x" * 5000, {}),
 ])
 def test_wrong_arguments_are_refused(method: str, arguments: object, config: Path) -> None:
     assert refused(call(method, arguments, config)) == "bad-argument"
@@ -221,3 +222,16 @@ def test_what_is_saved_is_for_root_only(config: Path) -> None:
 def test_page_with_an_open_record(config: Path) -> None:
     record = crash_id(config)
     assert record in call("page", {"id": record}, config)["html"]
+
+
+def test_store_a_text_and_a_file(config: Path, tmp_path: Path) -> None:
+    with config.open("a") as file:
+        file.write("\toption journal_size '0x8000'\n")
+    log = tmp_path / "log"
+    log.write_bytes(b"what the log said\n" * 1000)
+    for arguments in ({"text": "a note\n", "label": "note"}, {"path": str(log), "bytes": 180}):
+        reply = call("store", {**arguments, "ubus_rpc_session": SECRET}, config)
+        record = call("get", {"id": reply["id"]}, config)
+        assert (record["kind"], len(record["text"])) == ("log", reply["bytes"])
+    assert {each["title"] for each in call("list", {"kind": "log"}, config)["records"]} == {
+        "note", "log"}
