@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from lastlog_py import archive as archive_module
-from lastlog_py import service
+from lastlog_py import boot, service
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
+from lastlog_py.medium import journal_device
 from tests import samples, zones
 from tests.machine import Machine
 
@@ -387,9 +388,9 @@ def test_a_signature_is_counted_over_boots(machine: Machine) -> None:
              "<4>[    9.000001] CPU: 0 PID: 1 Comm: init Not tainted 6.6.93 #1\n"
              "<4>[    9.000002] Call Trace:\n<4>[    9.000003]  panic+0x1/0x2\n"
              "<4>[    9.000004]  my_function+0x1/0x2\n")
-    for boot in range(3):
-        text = fault.format(boot).encode()
-        with_region(machine, zones.zone(4096, zones.dump(text, f"{1800000000 + boot}.000001")))
+    for at in range(3):
+        text = fault.format(at).encode()
+        with_region(machine, zones.zone(4096, zones.dump(text, f"{1800000000 + at}.000001")))
         assert listed(machine)[0]["count"] == boot + 1
         service.save(machine.config())
         service.clear(machine.config())
@@ -435,6 +436,22 @@ def test_decode_of_everything_that_can_be_sent(machine: Machine, tmp_path: Path)
     assert counts == {"region.bin": 3, "dmesg-ramoops-1": 1, "from-a-mail.txt": 1,
                       "dmesg-ramoops-0.enc.z": 1, "saved.gz": 1, "zcat.txt": 1,
                       "region.bin.gz": 3, "download.txt": 1}
+
+
+@pytest.mark.parametrize("before", [samples.region(C12), b""], ids=["behind ramoops", "alone"])
+def test_decode_shows_the_journal(tmp_path: Path, before: bytes) -> None:
+    file = tmp_path / "region.bin"
+    file.write_bytes(before + bytes(16384))
+    machine = Machine(tmp_path / "made").configure(file=file, journal_size=16384)
+    ring, now = journal_device.find(machine.site()), boot.moment(machine.site())
+    dump = zones.dump(zones.log(3))
+    ring.append("boot", b"n=1\tid=a", now, 1)
+    ring.append("log", dump, now, 1, "like a dump")
+    reply = service.decode([str(file)])
+    assert [each["what"] for each in reply["problems"] if each["severity"] == "error"] == []
+    assert len(reply["records"]) == (4 if before else 1)
+    log = reply["records"][-1]
+    assert (log["kind"], log["title"], log["text"].encode()) == ("log", "like a dump", dump)
 
 
 @pytest.mark.parametrize(("content", "word"), [

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
-from . import pstorefs, ramoops
+from . import journal_records, pstorefs, ramoops
 from .compression import TITLE
 from .geometry import Geometry
+from .journal import MAGIC, Entry, scan
 
 __all__ = ["records"]
 
@@ -53,12 +54,46 @@ def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Reading:
 
 
 def _is_region(_name: str, data: bytes) -> bool:
-    return bool(ramoops.find_zones(data, ())[0]) or ramoops.is_blank(data)
+    return MAGIC in data or bool(ramoops.find_zones(data, ())[0]) or ramoops.is_blank(data)
 
 
 def _read_region(_name: str, data: bytes, given: Sequence[Geometry]) -> Reading:
-    found, problems, _ = ramoops.records(data, given)
+    """A region, the journal behind ramoops' part included."""
+    entries = _journal(data, given)
+    bare, problems, _ = ramoops.records(_without(data, entries), given)
+    found = []
+    for record in bare:
+        parted = journal_records.part(record) if record.kind == "pmsg" else None
+        found += parted.records if parted else [record]
+        problems = [*problems, *(parted.problems if parted else [])]
+    for entry in entries:
+        if entry.kind != "boot":
+            where = f"journal, offset {entry.offset}"
+            source = Source("journal", offset=entry.offset, size=len(entry.body), torn=entry.torn)
+            record, problem = journal_records.record_of(entry, source, where)
+            found += [record] if record.id not in {each.id for each in found} else []
+            problems = [*problems, *([problem] if problem else [])]
     return found, problems
+
+
+def _journal(data: bytes, given: Sequence[Geometry]) -> list[Entry]:
+    """What is in the journal; what is in a zone of ramoops, pmsg's for one, is left to that."""
+    if MAGIC not in data:
+        return []
+    used = [(zone.slot.offset, zone.slot.offset + ramoops.HEADER_SIZE + zone.used)
+            for zone in ramoops.find_zones(data, given)[0]]
+    return [entry for entry in scan(data).entries
+            if not any(start <= (entry.offset or 0) < end for start, end in used)]
+
+
+def _without(data: bytes, entries: list[Entry]) -> bytes:
+    """The region with the journal's entries blanked: a log in them is no dump that lost its
+    header."""
+    bare = bytearray(data)
+    for entry in entries:
+        start = entry.offset or 0
+        bare[start:start + entry.size] = bytes(entry.size)
+    return bytes(bare)
 
 
 _FORMATS = (Format(_is_pstore, _read_pstore), Format(_is_region, _read_region))

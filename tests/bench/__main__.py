@@ -28,6 +28,7 @@ from tests.machine import Machine
 TOP = Path(__file__).parents[2]
 PLUGIN = TOP / "files/usr/libexec/rpcd/lastlog"
 SAVED = 32
+SHM = "/dev/shm"
 
 
 class Row(NamedTuple):
@@ -44,7 +45,7 @@ class Row(NamedTuple):
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_processes(Machine(Path(folder) / "full")),
-                *_boot_service(Machine(Path(folder) / "empty")), _decoding(Path(folder))]
+                *_boot_service(), _decoding(Path(folder))]
     _print(rows)
     out = TOP / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
@@ -73,8 +74,17 @@ def _processes(machine: Machine) -> Iterator[Row]:
                _python("import jinja2"))
 
 
-def _boot_service(machine: Machine) -> Iterator[Row]:
-    """The harvest of an empty region, and a stored log, against the old recipe for it."""
+def _boot_service() -> Iterator[Row]:
+    """The harvest of an empty region, and a stored log, against the old recipe for it.
+
+    In memory where there is a file system for it: the region stands for memory, and a disk's
+    fdatasync is no part of what a router does.
+    """
+    with tempfile.TemporaryDirectory(dir=SHM if os.path.isdir(SHM) else None) as folder:
+        yield from _with_a_journal(Machine(Path(folder)))
+
+
+def _with_a_journal(machine: Machine) -> Iterator[Row]:
     region = machine.write("/region.bin", bytes(1 << 20))
     machine.configure(file=region, record_size="0x10000", journal_size="0x20000")
     machine.write("/proc/sys/kernel/random/boot_id", "this one\n")

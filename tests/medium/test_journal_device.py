@@ -15,6 +15,7 @@ from lastlog_py.boot import Moment
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal, journal_device
 from lastlog_py.medium.journal_device import Journal, find, left_behind
+from tests.archive import cut
 from tests.machine import Machine
 from tests.medium.journals import NOW, log, region_file, scanned, told
 
@@ -177,6 +178,30 @@ def test_a_lock_is_waited_for_and_a_dead_owner_has_none(tmp_path: Path,
         owner.join()
     monkeypatch.setattr(journal_device, "PATIENCE", 5.0)
     assert where.append("log", b"after\n", NOW, 0).sequence == 2
+
+
+@pytest.mark.skipif(not cut.is_possible(), reason="processes may not be traced here")
+def test_a_process_cut_short_before_every_system_call(tmp_path: Path) -> None:
+    """As with the writes one by one, but the process itself: what stays is whole all along."""
+    where = region_file(tmp_path / "ring", 2048)
+    for number in range(4):
+        where.append("log", b"%d " % number * 100, NOW, 1)
+    before = Path(where.path).read_bytes()
+
+    def step() -> None:
+        where.append("log", b"new " * 100, NOW, 1)
+
+    step()
+    kept = scanned(Path(where.path).read_bytes())[:-1]
+    assert len(kept) >= 2
+    for calls in range(1, 200):
+        Path(where.path).write_bytes(before)
+        was_cut = cut.cut(step, calls)
+        after = scanned(Path(where.path).read_bytes())
+        assert [each for each in after if each in kept] == kept
+        if not was_cut:
+            break
+    assert calls > 10 and len(after) == len(kept) + 1
 
 
 # --- an MTD device, and ramoops beside it
