@@ -11,6 +11,10 @@ title/lastlog := Flight recorder: why did the router reboot?
 title/luci-app-lastlog := The Last Crash page in LuCI
 depends/lastlog := python3-light python3-jinja2
 depends/luci-app-lastlog := luci-base rpcd lastlog
+# The drivers: a feed has them, so the package needs them there, each where its target can have it.
+# An .ipk without a feed goes onto any router, whose kernel may have them built in, or have none.
+kmods/lastlog := kmod-ramoops !TARGET_x86:kmod-mtd-phram
+recommends/lastlog := kmod-ramoops kmod-mtd-phram
 description/lastlog := Reads kernel panics, oopses and out-of-memory kills back from memory that \
 	survives a reboot, explains them, and keeps them until they are cleared.
 description/luci-app-lastlog := System - Last Crash: what the router said before it rebooted, \
@@ -37,7 +41,7 @@ define Package/lastlog
   SECTION:=admin
   CATEGORY:=Administration
   TITLE:=$(title/lastlog)
-  DEPENDS:=$(addprefix +,$(depends/lastlog))
+  DEPENDS:=$(addprefix +,$(depends/lastlog) $(kmods/lastlog))
   PKGARCH:=all
 endef
 
@@ -66,7 +70,6 @@ lastlog_control = $(file <$(LASTLOG_DIR)package/control/$(1)/$(2))
 Package/lastlog/description = $(description/lastlog)
 Package/lastlog/conffiles = $(call lastlog_control,lastlog,conffiles)
 Package/lastlog/postinst = $(call lastlog_control,lastlog,postinst)
-Package/lastlog/prerm = $(call lastlog_control,lastlog,prerm)
 Package/lastlog/postrm = $(call lastlog_control,lastlog,postrm)
 
 Package/luci-app-lastlog/description = $(description/luci-app-lastlog)
@@ -125,7 +128,8 @@ define build_ipk
 sh package/install.sh $(1) $(BUILD)/ipk/$(1) && \
 SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) python3 package/ipk.py $(BUILD)/ipk/$(1) \
 	package/control/$(1) $(BUILD) --package '$(1)' --version '$(LASTLOG_VERSION)-r$(LASTLOG_RELEASE)' \
-	--depends '$(depends/$(1))' --description '$(description/$(1))'
+	--depends '$(depends/$(1))' --recommends '$(recommends/$(1))' \
+	--description '$(description/$(1))'
 endef
 
 install: ## lay the router's files under DESTDIR=, e.g. the files/ folder of an image builder

@@ -91,7 +91,7 @@ def _booted(config_path: str | None, command: str) -> int:
 
         config = load(config_path)
         reply = harvest.harvest(config) if command == "harvest" else \
-            harvest.shutdown(config, system_log() if config.store_log else b"")
+            harvest.shutdown(config, system_log)
     except Exception as error:          # the door's last guard
         return _failed(error, as_json=False)
     said = harvest.report(reply).encode("utf-8", "replace")

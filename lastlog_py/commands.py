@@ -120,7 +120,7 @@ def _harvest(config: Config, _asked: argparse.Namespace) -> Done:
 
 
 def _shutdown(config: Config, _asked: argparse.Namespace) -> Done:
-    reply = harvest.shutdown(config, system_log() if config.store_log else b"")
+    reply = harvest.shutdown(config, system_log)
     return reply, harvest.has_errors(reply)
 
 

@@ -31,6 +31,7 @@ LOG_BYTES = 16384               # of the system log, at shutdown
 
 TYPE_CHECKING = False           # the type checker takes it for true; typing costs half a start
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from .keeping import Haul
@@ -86,7 +87,8 @@ def _harvest(config: Config, problems: list[Problem]) -> Reply:
     mark = glance.captured_mark(config.site)
     if entry is None:
         entry = _announced(config, memory, here, now, previous, mark)
-    reason = entry.reason or ledger.why(previous, memory.survived(previous), _watchdog(config.site))
+    reason = entry.reason or ledger.why(previous, memory.survived(previous),
+                                        _watchdog(config.site), _is_flashed(config.site))
     haul = None
     if mark or (reason == "hang" and is_first):
         from . import keeping  # everything about records: most boots have none
@@ -127,6 +129,11 @@ def _noted(config: Config, memory: Memory, known: list[ledger.BootEntry],
         memory.append(known[-1], now)
         return [("ledger", f"{error.message} {error.hint}", "warning")]
     return []
+
+
+def _is_flashed(site: Site) -> bool:
+    """Whether this is the first boot of an image; /etc/uci-defaults leaves a mark in tmpfs."""
+    return os.path.exists(site.system("/var/run/lastlog/flashed"))
 
 
 def _watchdog(site: Site) -> int:
@@ -180,27 +187,28 @@ def report(reply: Reply) -> str:
 # --- at shutdown
 
 
-def shutdown(config: Config, log: bytes = b"") -> Reply:
-    """Note that this boot ends cleanly, in memory and on flash; the end of the system log goes
-    into the journal before.
+def shutdown(config: Config, read_log: Callable[[], bytes]) -> Reply:
+    """Note that this boot ends cleanly, in memory and on flash; then keep the end of the system
+    log in the journal, if option store_log is on.
 
-    log: the system log, or b"".  {"boot", "problems"}
+    read_log: gives it, and may hang.  {"boot", "problems"}
     """
     now, here = boot.moment(config.site), boot.this_boot(config.site)
     memory = Memory(config.site)
     known = boots.known(config, memory)
     entry = next((each for each in known if each.id == here.id), None)
     if entry is None:
-        previous = known[-1] if known else None
-        entry = _announced(config, memory, here, now, previous)
+        entry = _announced(config, memory, here, now, known[-1] if known else None)
         known = [*known, entry]
-    problems = _stored(memory, log, now, entry.number)
     entry.end, entry.end_uptime = "clean", now.uptime
     memory.append(entry, now)
+    problems: list[Problem] = []
     try:
         ledger.write(config.ledger, known)
     except LastlogError as error:
         problems.append(("ledger", f"{error.message} {error.hint}", "warning"))
+    if config.store_log:
+        problems += _stored(memory, read_log(), now, entry.number)
     problems += [memory.problem] if memory.problem else []
     return {"boot": entry.number, "problems": _plain(problems)}
 

@@ -61,15 +61,22 @@ def _is_of(record: Record, previous: ledger.BootEntry) -> bool:
         return previous.end != "clean"
     if previous.uptime is not None and record.uptime + CLOCK_SLACK < previous.uptime:
         return False
-    is_panic = record.kernel is not None and record.kernel.reason == "panic"
-    return not (is_panic and _ended_before(record, previous))
+    return not (_is_panic(record) and _ended_before(record, previous))
+
+
+def _is_panic(record: Record) -> bool:
+    return record.kernel is not None and record.kernel.reason == "panic"
 
 
 def _ended_before(record: Record, previous: ledger.BootEntry) -> bool:
-    """Whether the boot went on to end cleanly after what `record` tells."""
-    return previous.end == "clean" and (
-        record.uptime is None or previous.end_uptime is None
-        or record.uptime <= previous.end_uptime + CLOCK_SLACK)
+    """Whether the boot went on to end cleanly after what `record` tells.
+
+    No boot survives a panic: one about the time of the mark came after it.
+    """
+    if previous.end != "clean" or record.uptime is None or previous.end_uptime is None:
+        return previous.end == "clean"
+    slack = -CLOCK_SLACK if _is_panic(record) else CLOCK_SLACK
+    return record.uptime <= previous.end_uptime + slack
 
 
 class Haul:

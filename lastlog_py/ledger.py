@@ -182,16 +182,18 @@ def _complete(entry: BootEntry, other: BootEntry) -> None:
     entry.number = max(entry.number, other.number)
 
 
-def why(previous: BootEntry | None, survived: bool | None, watchdog: int) -> str:
+def why(previous: BootEntry | None, survived: bool | None, watchdog: int,
+        flashed: bool = False) -> str:
     """The reason of a reboot that no crash record explains: one of REASONS.
 
     previous: the boot that ended; None: there was none.  survived: whether memory that was written
     in it is still there; None: there is no memory that could tell.  watchdog: the bits of
-    /sys/class/watchdog/*/bootstatus.
+    /sys/class/watchdog/*/bootstatus.  flashed: this is the first boot of a new firmware, and
+    sysupgrade reboots without a word.
     """
     if previous is None:
         return "unknown"
-    if previous.end == "clean":
+    if previous.end == "clean" or flashed:
         return "clean"
     if watchdog & WATCHDOG_RESET or survived:
         return "hang"

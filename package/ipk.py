@@ -26,8 +26,11 @@ NO_SCRIPT = '[ "${IPKG_NO_SCRIPT}" = "1" ] && exit 0\n'
 
 
 def control_members(scripts: Path, fields: dict[str, str]) -> dict[str, tuple[int, bytes]]:
-    """The control archive: name -> (mode, content), from `fields` and the files in `scripts`."""
-    control = "".join(f"{name}: {value}\n" for name, value in fields.items())
+    """The control archive: name -> (mode, content), from `fields` and the files in `scripts`.
+
+    A field without a value is left out.
+    """
+    control = "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
     members = {
         "control": (0o644, control.encode()),
         "postinst": (0o755, WRAPPER.format(script="postinst", no_script=NO_SCRIPT).encode()),
@@ -103,10 +106,12 @@ def main() -> None:
     parser.add_argument("target", type=Path, help="where the .ipk goes")
     for option in ("package", "version", "depends", "description"):
         parser.add_argument(f"--{option}", required=True)
+    parser.add_argument("--recommends", default="", help="installed too where they are to be had")
     given = parser.parse_args()
     fields = {
         "Package": given.package, "Version": given.version,
-        "Depends": ", ".join(given.depends.split()), "License": "Apache-2.0",
+        "Depends": ", ".join(given.depends.split()),
+        "Recommends": ", ".join(given.recommends.split()), "License": "Apache-2.0",
         "Section": "luci" if given.package.startswith("luci-") else "admin",
         "Architecture": "all", "Description": given.description,
     }

@@ -37,12 +37,15 @@ class Router(Machine):
 
     def boot(self, uptime: float = 0.5) -> dict[str, Any]:
         """Start anew, memory kept, and harvest."""
-        self.number += 1
-        self.write("/proc/sys/kernel/random/boot_id", f"boot-{self.number}\n")
+        self.boot_id(self.number + 1)
         for file in (self.root / "var/run/lastlog").glob("*"):
             file.unlink()
         self.uptime(uptime)
         return self.harvest()
+
+    def boot_id(self, number: int) -> None:
+        self.number = number
+        self.write("/proc/sys/kernel/random/boot_id", f"boot-{number}\n")
 
     def uptime(self, seconds: float) -> None:
         self.write("/proc/uptime", f"{seconds:.2f} 1.00\n")
@@ -52,7 +55,7 @@ class Router(Machine):
 
     def shutdown(self, uptime: float, log: bytes = b"") -> None:
         self.uptime(uptime)
-        assert harvest.shutdown(self.config(), log)["problems"] == []
+        assert harvest.shutdown(self.config(), lambda: log)["problems"] == []
 
     def panic(self, text: bytes = PANIC, slot: int = 0, when: str = "1800000000.000001") -> None:
         """The kernel dumps its log into a slot."""
@@ -114,6 +117,26 @@ def test_a_loss_of_power(router: Router) -> None:
     router.boot()
     router.power_cut()
     assert router.boot()["reason"] == "power-loss"
+
+
+def test_a_new_firmware(router: Router) -> None:
+    """sysupgrade stops no services: the first boot of an image tells it."""
+    router.boot()
+    router.power_cut()
+    router.boot_id(2)
+    router.write("/var/run/lastlog/flashed", "")
+    assert router.harvest()["reason"] == "clean"
+
+
+def test_a_log_that_never_ends_does_not_cost_the_mark(router: Router) -> None:
+    router.boot()
+
+    def hang() -> bytes:
+        raise KeyboardInterrupt             # the init script's patience is over
+
+    with pytest.raises(KeyboardInterrupt):
+        harvest.shutdown(router.config(), hang)
+    assert router.boot()["reason"] == "clean"
 
 
 def test_a_hang(router: Router) -> None:
@@ -202,6 +225,16 @@ def test_a_survived_oops_is_not_why_it_rebooted(router: Router) -> None:
     assert router.states() == ["saved"]
 
 
+@pytest.mark.parametrize("uptime", [1.0, 2.5, 3.5])
+def test_a_panic_on_the_way_down(router: Router, uptime: float) -> None:
+    """Right after the mark of a clean shutdown (the panic is of 1.9 s after the boot)."""
+    router.boot()
+    router.shutdown(uptime)
+    router.panic()
+    assert router.boot()["reason"] == "panic"
+    assert router.records()[0]["boot"]["number"] == 1
+
+
 def test_the_same_crash_again_and_again(router: Router) -> None:
     router.boot()
     for at in range(5):
@@ -262,7 +295,7 @@ def test_flash_that_cannot_be_written(router: Router) -> None:
     """Then the journal alone knows the boots."""
     Path(router.config().ledger).mkdir(parents=True)
     router.boot()
-    told = harvest.shutdown(router.config())["problems"]
+    told = harvest.shutdown(router.config(), bytes)["problems"]
     assert [each["where"] for each in told] == ["ledger"]
     reply = router.boot()
     assert reply["reason"] == "clean"
@@ -348,7 +381,7 @@ def test_without_any_memory(tmp_path: Path) -> None:
     machine.write("/proc/sys/kernel/random/boot_id", "one\n")
     reply = harvest.harvest(machine.config())
     assert (reply["boot"], reply["reason"]) == (1, "unknown")
-    harvest.shutdown(machine.config())
+    harvest.shutdown(machine.config(), bytes)
     machine.write("/proc/sys/kernel/random/boot_id", "two\n")
     assert harvest.harvest(machine.config())["reason"] == "clean"
     machine.write("/proc/sys/kernel/random/boot_id", "three\n")

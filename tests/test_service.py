@@ -391,7 +391,7 @@ def test_a_signature_is_counted_over_boots(machine: Machine) -> None:
     for at in range(3):
         text = fault.format(at).encode()
         with_region(machine, zones.zone(4096, zones.dump(text, f"{1800000000 + at}.000001")))
-        assert listed(machine)[0]["count"] == boot + 1
+        assert listed(machine)[0]["count"] == at + 1
         service.save(machine.config())
         service.clear(machine.config())
     first = listed(machine)[0]

@@ -1,7 +1,8 @@
 """Debian packages for the guest: fetched by apt into build/, unpacked, never installed.
 
-Works without root.  Where apt has no package lists (a bare container), or lists so old that
-the file is gone from the mirror, it makes lists of its own below the cache.
+Works without root.  Where apt has no package lists (a bare container, another architecture), or
+lists so old that the file is gone from the mirror, it makes lists of its own below the cache: one
+cache an architecture, which is named as Debian names it, "mipsel"; "" is this machine's own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 __all__ = ["Missing", "fetch", "need", "newest", "unpack"]
+
+
+_UPDATED: set[tuple[str, ...]] = set()      # the lists that are up to date, by apt's options
 
 
 class Missing(Exception):
@@ -28,27 +32,26 @@ def need(program: str, package: str) -> str:
     return path
 
 
-def newest(metapackage: str, cache: Path) -> str:
+def newest(metapackage: str, cache: Path, architecture: str = "") -> str:
     """The package that `metapackage` stands for today, e.g. linux-image-6.1.0-56-amd64."""
-    name = _first_dependency(metapackage, ())
+    name = None if architecture else _first_dependency(metapackage, ())
     if not name:
-        _update(cache)
-        name = _first_dependency(metapackage, _own_lists(cache))
+        own = _update(cache, architecture)
+        name = _first_dependency(metapackage, own)
     if not name:
         raise Missing(f"apt knows no package {metapackage}")
     return name
 
 
-def fetch(package: str, cache: Path) -> Path:
+def fetch(package: str, cache: Path, architecture: str = "") -> Path:
     """The .deb of `package` in its newest version, from `cache` or downloaded into it."""
     have = sorted(cache.glob(f"{package}_*.deb"))
     if have:
         return have[-1]
     cache.mkdir(parents=True, exist_ok=True)
-    deb = _download(package, cache, ())
+    deb = None if architecture else _download(package, cache, ())
     if not deb:
-        _update(cache)
-        deb = _download(package, cache, _own_lists(cache))
+        deb = _download(package, cache, _update(cache, architecture))
     if not deb:
         raise Missing(f"apt-get cannot download the Debian package {package}")
     return deb
@@ -79,9 +82,14 @@ def _download(package: str, cache: Path, options: Sequence[str]) -> Path | None:
     return None
 
 
-def _update(cache: Path) -> None:
-    (cache / "apt/lists/partial").mkdir(parents=True, exist_ok=True)
-    _apt_get(*_own_lists(cache), "update", folder=cache)
+def _update(cache: Path, architecture: str) -> tuple[str, ...]:
+    """Make lists of our own, once a process; the options that make apt use them."""
+    own = _own_lists(cache, architecture)
+    if own not in _UPDATED:
+        (cache / "apt/lists/partial").mkdir(parents=True, exist_ok=True)
+        _apt_get(*own, "update", folder=cache)
+        _UPDATED.add(own)
+    return own
 
 
 def _apt_get(*words: str, folder: Path | str) -> bool:
@@ -92,7 +100,9 @@ def _apt_get(*words: str, folder: Path | str) -> bool:
     return done.returncode == 0
 
 
-def _own_lists(cache: Path) -> tuple[str, ...]:
+def _own_lists(cache: Path, architecture: str) -> tuple[str, ...]:
     base = (cache / "apt").absolute()
+    foreign = ("-o", f"APT::Architecture={architecture}",
+               "-o", f"APT::Architectures={architecture}") if architecture else ()
     return ("-o", f"Dir::State::lists={base}/lists", "-o", f"Dir::Cache={base}",
-            "-o", "APT::Sandbox::User=")
+            "-o", "APT::Sandbox::User=", *foreign)

@@ -17,7 +17,8 @@ from pathlib import Path
 from . import debian
 from .kernel import Kernel
 
-__all__ = ["make_disk", "make_initramfs", "read_results"]
+__all__ = ["cpio", "make_disk", "make_ext4", "make_initramfs", "put_modules", "put_python",
+           "read_results"]
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parents[1]
@@ -71,27 +72,29 @@ def make_disk(kernel: Kernel, busybox: Path, settings: dict[str, str], path: Pat
     (root / "trip/run").chmod(0o755)
     (root / "trip/boot").write_text("0\n")
     (root / "trip/settings").write_text("".join(f"{k}='{v}'\n" for k, v in settings.items()))
-    _put_modules(kernel.crash, root / "modules")
-    _put_python(root)
+    put_modules(kernel.crash, root / "modules")
+    put_python(root, "python")
     shutil.copytree(PROJECT / "lastlog_py", root / "lastlog/lastlog_py",
                     ignore=shutil.ignore_patterns("__pycache__"))
-    _make_ext4(root, path)
+    make_ext4(root, path, DISK_SIZE)
     shutil.rmtree(root)
 
 
-def _put_modules(modules: Iterable[Path], target: Path) -> None:
+def put_modules(modules: Iterable[Path], target: Path) -> None:
+    """Copy `modules`, and their loading order, to the folder `target`."""
     for module in modules:
         shutil.copy(module, target)
     (target / "order").write_text("\n".join(each.name for each in modules))
 
 
-def _put_python(root: Path) -> None:
-    """The running interpreter as /python, its libraries where the loader looks for them."""
+def put_python(root: Path, prefix: str) -> None:
+    """The running interpreter at PREFIX/bin/python3 of the root, its libraries where the loader
+    looks for them."""
     library = Path(sysconfig.get_path("stdlib", vars={"installed_base": sys.base_prefix}))
-    below = root / "python" / library.relative_to(sys.base_prefix)
+    below = root / prefix / library.relative_to(sys.base_prefix)
     shutil.copytree(library, below, ignore=shutil.ignore_patterns(*NOT_WANTED))
-    program = root / "python/bin/python3"
-    program.parent.mkdir()
+    program = root / prefix / "bin/python3"
+    program.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(sys.executable).resolve(), program)
     for needed in _shared_libraries([program, *below.glob("lib-dynload/*.so")]):
         # The loader itself must keep its place; the others are found beside it.
@@ -107,10 +110,11 @@ def _shared_libraries(programs: Iterable[Path]) -> set[Path]:
     return {Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+)", told, re.MULTILINE)}
 
 
-def _make_ext4(root: Path, path: Path) -> None:
+def make_ext4(root: Path, path: Path, size: str, *options: str) -> None:
+    """Write an ext4 file system of `size` ("256M") with the files below `root`."""
     path.unlink(missing_ok=True)
-    subprocess.run([debian.need("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", "-d", root, path,
-                    DISK_SIZE], check=True, capture_output=True, timeout=120)
+    subprocess.run([debian.need("mke2fs", "e2fsprogs"), "-q", "-t", "ext4", *options, "-d", root,
+                    path, size], check=True, capture_output=True, timeout=120)
 
 
 def read_results(disk: Path, target: Path) -> None:

@@ -1,47 +1,74 @@
-"""A kernel for the guest: the image and just the modules that the trip loads."""
+"""A kernel for the guest: the image and just the modules that the guests load."""
 
 from __future__ import annotations
 
 import lzma
 import re
 import shutil
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from . import debian
 
-__all__ = ["Kernel", "prepare"]
+__all__ = ["Kernel", "needs", "prepare", "uncompressed"]
 
-# What the initramfs needs to reach its disk, and what the trip is about.
+# What the initramfs needs to reach its disk, what the trip is about, and a router's root.
 DISK = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 CRASH = ("phram", "reed_solomon", "ramoops")
+OVERLAY = ("overlay",)
+PURPOSES = (("disk", DISK), ("crash", CRASH), ("overlay", OVERLAY))
+LAYOUT = "2"                # of what is kept of a kernel: goes up when that changes
 
 
 class Kernel(NamedTuple):
     """A kernel unpacked below the cache."""
 
     release: str            # "6.1.0-56-amd64"
-    image: Path             # its bzImage
+    image: Path             # its bzImage, or on MIPS its ELF file
     disk: tuple[Path, ...]  # modules for the disk, in loading order; built-in ones are left out
     crash: tuple[Path, ...]  # phram, ramoops and what they need, in loading order
+    overlay: tuple[Path, ...]   # the overlay file system
 
 
-def prepare(metapackage: str, cache: Path) -> Kernel:
+def prepare(metapackage: str, cache: Path, architecture: str = "") -> Kernel:
     """The kernel `metapackage` stands for; fetched and unpacked if `cache` does not have it."""
-    deb = debian.fetch(_known(metapackage, cache), cache)
-    home = cache / deb.name.removesuffix(".deb")
+    deb = debian.fetch(_known(metapackage, cache, architecture), cache, architecture)
+    home = cache / f"{deb.name.removesuffix('.deb')}-{LAYOUT}"
     if not home.is_dir():
         _unpack(deb, home)
     release = re.sub(r"^linux-image-|_.*$", "", deb.name)
-    return Kernel(release, home / "vmlinuz", *(_listed(home / each) for each in ("disk", "crash")))
+    return Kernel(release, home / "vmlinuz", *(_listed(home / each) for each, _ in PURPOSES))
 
 
-def _known(metapackage: str, cache: Path) -> str:
+def uncompressed(kernel: Kernel) -> Path:
+    """The ELF file in a bzImage, made beside it; raises Missing if it is not packed by xz.
+
+    QEMU starts it without a bootloader (PVH), which saves half of a boot: emulation is slow at
+    unpacking, and where code is written over that of the last boot.
+    Source of the offsets: Documentation/arch/x86/boot.rst, setup_sects and payload_*.
+    """
+    elf = kernel.image.with_name("vmlinux")
+    if not elf.exists():
+        image = kernel.image.read_bytes()
+        offset, length = struct.unpack_from("<II", image, 0x248)
+        start = (image[0x1f1] + 1) * 512 + offset
+        try:
+            content = lzma.LZMADecompressor().decompress(image[start:start + length])
+        except lzma.LZMAError:
+            raise debian.Missing(f"the kernel {kernel.release} is not packed by xz") from None
+        part = elf.with_suffix(".part")
+        part.write_bytes(content)
+        part.rename(elf)
+    return elf
+
+
+def _known(metapackage: str, cache: Path, architecture: str) -> str:
     """What `metapackage` stood for when it was first asked: a second run needs no network."""
     note = cache / f"{metapackage}.is"
     if not note.exists():
-        name = debian.newest(metapackage, cache)
+        name = debian.newest(metapackage, cache, architecture)
         cache.mkdir(parents=True, exist_ok=True)
         note.write_text(name)
     return note.read_text()
@@ -54,9 +81,9 @@ def _unpack(deb: Path, home: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     debian.unpack(deb, whole)
     part.mkdir()
-    shutil.copy(next(whole.glob("boot/vmlinuz-*")), part / "vmlinuz")
+    shutil.copy(next(whole.glob("boot/vmlinu[xz]-*")), part / "vmlinuz")
     available = {_module_name(path): path for path in whole.glob("lib/modules/**/*.ko*")}
-    for purpose, wanted in (("disk", DISK), ("crash", CRASH)):
+    for purpose, wanted in PURPOSES:
         names = _with_needs(wanted, available)
         for name in names:
             (part / f"{name}.ko").write_bytes(_content(available[name]))
@@ -74,12 +101,12 @@ def _with_needs(wanted: Iterable[str], available: dict[str, Path]) -> list[str]:
     names: list[str] = []
     for name in wanted:
         if name in available:
-            needs = _with_needs(_depends(_content(available[name])), available)
-            names += [each for each in (*needs, name) if each not in names]
+            before = _with_needs(needs(_content(available[name])), available)
+            names += [each for each in (*before, name) if each not in names]
     return names
 
 
-def _depends(module: bytes) -> list[str]:
+def needs(module: bytes) -> list[str]:
     """The names in the `depends=` string of a module's .modinfo section."""
     found = re.search(rb"\0depends=([^\0]*)\0", module)
     return [_normal(name) for name in found[1].decode().split(",") if name] if found else []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import debian
 
-__all__ = ["Stuck", "boot_until_off"]
+__all__ = ["Stuck", "boot_until_off", "end", "follow"]
 
 # Persistent memory: cut out of RAM by memmap=, far from where QEMU and the kernel put things.
 COMMAND_LINE = "console=ttyS0 quiet panic=1 memmap=1M$0x7000000"
@@ -40,20 +40,25 @@ def boot_until_off(image: Path, initramfs: Path, disk: Path, console: Path, seco
          "-append", COMMAND_LINE],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        _follow(machine, console, time.monotonic() + seconds, heard)
+        follow(machine, console, time.monotonic() + seconds, heard)
     finally:
-        _end(machine)
+        end(machine)
 
 
-def _follow(machine: subprocess.Popen[str], console: Path, deadline: float,
-            heard: Callable[[str], None]) -> None:
+def follow(machine: subprocess.Popen[str], console: Path, deadline: float,
+           heard: Callable[[str], bool | None], start: int = 0) -> bool:
+    """Give `heard` each line of the console from the byte `start` until the machine is off or
+    `heard` returns true, which is returned; raises Stuck when time.monotonic() is past `deadline`,
+    or if QEMU fails."""
     with console.open(errors="replace", newline="") as lines:
+        lines.seek(start)
         pending = ""
         while True:
             off = machine.poll() is not None
             *complete, pending = (pending + lines.read()).split("\n")
             for line in complete:
-                heard(line.rstrip("\r"))
+                if heard(line.rstrip("\r")):
+                    return True
             if off:
                 break
             if time.monotonic() > deadline:
@@ -62,6 +67,7 @@ def _follow(machine: subprocess.Popen[str], console: Path, deadline: float,
     if machine.returncode:
         complaint = machine.stderr.read() if machine.stderr else ""
         raise Stuck(f"QEMU ended with status {machine.returncode}: {complaint}{tail(console)}")
+    return False
 
 
 def tail(console: Path, lines: int = 40) -> str:
@@ -69,7 +75,8 @@ def tail(console: Path, lines: int = 40) -> str:
     return "\n".join(console.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _end(machine: subprocess.Popen[str]) -> None:
+def end(machine: subprocess.Popen[str]) -> None:
+    """End QEMU, if it has not ended."""
     if machine.poll() is None:
         machine.terminate()
         try:
@@ -77,5 +84,6 @@ def _end(machine: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             machine.kill()
             machine.wait()
-    if machine.stderr:
-        machine.stderr.close()
+    for pipe in (machine.stdin, machine.stderr):
+        if pipe:
+            pipe.close()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import debian, image, kernel, machine
 
-__all__ = ["BUILD", "DEFAULT", "OOPS", "Boot", "Scenario", "Trip", "run"]
+__all__ = ["BUILD", "DEFAULT", "OOPS", "Boot", "Scenario", "Trip", "busybox", "run"]
 
 BUILD = Path(__file__).parents[2] / "build" / "e2e"
 TIME_LIMIT = 400.0          # seconds for all boots together; 70 to 120 measured
@@ -104,16 +104,17 @@ def _prepared(scenario: Scenario, cache: Path, initramfs: Path, disk: Path,
               say: Callable[[str], None]) -> kernel.Kernel:
     say("preparing a kernel and a disk")
     chosen = kernel.prepare(scenario.metapackage, cache)
-    busybox = _busybox(cache)
+    shell = busybox(cache)
     settings = {"RAMOOPS": scenario.ramoops, "FIRST": scenario.first, "SECOND": scenario.second}
-    image.make_initramfs(chosen, busybox, initramfs)
-    image.make_disk(chosen, busybox, settings, disk)
+    image.make_initramfs(chosen, shell, initramfs)
+    image.make_disk(chosen, shell, settings, disk)
     say(f"starting QEMU with Debian's {chosen.release}")
     return chosen
 
 
-def _busybox(cache: Path) -> Path:
-    deb = debian.fetch("busybox-static", cache)
+def busybox(cache: Path, architecture: str = "") -> Path:
+    """The program, from Debian's package of static busybox."""
+    deb = debian.fetch("busybox-static", cache, architecture)
     home = cache / deb.name.removesuffix(".deb")
     if not home.is_dir():
         debian.unpack(deb, home)

@@ -72,6 +72,7 @@ def test_control_fields(ipk: tuple[str, Members, Members, Members]) -> None:
     assert known["Architecture"] == "all"
     assert known["Depends"] == {"lastlog": "python3-light, python3-jinja2",
                                 "luci-app-lastlog": "luci-base, rpcd, lastlog"}[name]
+    assert known.get("Recommends") == {"lastlog": "kmod-ramoops, kmod-mtd-phram"}.get(name)
     assert known["Description"]
     with tarfile.open(fileobj=io.BytesIO(outer["./data.tar.gz"][1])) as tar:
         assert int(known["Installed-Size"]) >= sum(info.size for info in tar)
