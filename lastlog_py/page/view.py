@@ -59,7 +59,7 @@ def build(model: Dict, limits: Limits) -> Dict:
         "verdict": verdict,
         "alarm": None if status["armed"] else _alarm(status, limits),
         "clock_set": model["now_trusted"],
-        "history": _history(status["history"], limits),
+        "history": _history(status["history"], {each["id"] for each in records}, limits),
         "record": _record(opened, listed, verdict["id"] == opened["id"], limits) if opened
         else None,
         "dumps": [_dump(each, limits) for each in dumps[:limits.dumps]],
@@ -87,12 +87,14 @@ ENDS = {"clean": "clean", "panic": "kernel panic", "oops": "kernel oops",
         "unknown": "not known"}
 
 
-def _history(history: Dict, limits: Limits) -> Dict:
-    """How the boots ended: a sentence, and a row for each, newest first."""
+def _history(history: Dict, ids: set[str], limits: Limits) -> Dict:
+    """How the boots ended: a sentence, and a row for each, newest first.
+
+    ids: of the records that are still there."""
     boots = history["boots"]
     rows = [{"number": before["number"], "firmware": _clip(before["firmware"] or "", limits),
              "ended": ENDS.get(after["reason"], after["reason"]), "reason": after["reason"],
-             "record": after["record"],
+             "record": after["record"] if after["record"] in ids else None,
              "time": words.stamp(after["time"]) if after["time"] else None}
             for after, before in itertools.pairwise(boots)]
     return {"text": _clip(history["text"], limits), "rows": rows}

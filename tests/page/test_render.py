@@ -535,6 +535,10 @@ def test_the_boots_and_how_they_ended() -> None:
     assert [part in boots for part in ("Boot 12", "kernel panic", "Boot 11", "clean", "Boot 13")] \
         == [True, True, True, True, False]
     assert boots.index("Boot 12") < boots.index("Boot 11") and "24.10.2 r28739" in boots
+    assert 'data-id="k-000000000001">kernel panic</button>' in boots
+    model = models.panic()
+    model["status"]["history"]["boots"][0]["record"] = "k-gone"
+    assert "k-gone" not in render(model)
 
 
 def test_without_a_history_there_is_no_word_of_it() -> None:
