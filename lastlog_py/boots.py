@@ -17,6 +17,12 @@ __all__ = ["Memory", "Problem", "known"]
 Problem = tuple[str, str, str]  # where, what, severity
 
 
+KEPT = 16                       # boots that the journal keeps; more are on flash
+
+# What a harvest saves from the journal as soon as there is an archive.
+CRASHES = ("kernel", "coredump")
+
+
 class Memory:
     """The journal, and what it holds of the boots before."""
 
@@ -24,25 +30,36 @@ class Memory:
         self.site = site
         self.problem: Problem | None = None
         self.ring: journal_device.Journal | None = None
-        entries: list[journal.Entry] = []
+        self.entries: list[journal.Entry] = []
         try:
-            self.ring = journal_device.find(site)
-            entries = [*self.ring.read().entries, *journal_device.left_behind(site).entries]
+            ring = journal_device.find(site)
+            self.entries = [*ring.read().entries, *journal_device.left_behind(site).entries]
+            self.ring = ring
         except LastlogError as error:
             if error.code != "no-region":
-                self.problem = ("journal", f"{error.message} {error.hint}", "error")
-        self.numbers = {entry.boot for entry in entries}
-        self.boots = _boots(entries)
+                self._complain(error)
+        self.numbers = {entry.boot for entry in self.entries}
+        self.boots = _boots(self.entries)
+
+    def _complain(self, error: LastlogError) -> None:
+        self.problem = ("journal", f"{error.message} {error.hint}", "error")
+
+    def holds_crashes(self) -> bool:
+        """Whether a crash is in it, which then is not saved yet."""
+        return any(entry.kind in CRASHES for entry in self.entries)
 
     def append(self, entry: ledger.BootEntry, now: boot.Moment) -> None:
-        """Note a boot; what goes wrong becomes a problem."""
+        """Note a boot, in the place of the oldest; what goes wrong becomes a problem."""
         if self.ring is None:
             return
         try:
             self.ring.append("boot", ledger.to_line(entry).encode(), now, entry.number,
                              label=entry.end or "boot")
+            noted = [each for each in self.entries if each.kind == "boot"]
+            for old in noted[:-KEPT] if self.ring.what == "region" else ():
+                self.ring.erase(old)
         except LastlogError as error:
-            self.problem = ("journal", f"{error.message} {error.hint}", "error")
+            self._complain(error)
 
     def survived(self, previous: ledger.BootEntry | None) -> bool | None:
         """Whether what was written in the boot `previous` is still there; None: nothing tells."""

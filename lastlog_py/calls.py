@@ -7,6 +7,8 @@ checked here; keys that a method does not have (`ubus_rpc_session`) are ignored.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ __all__ = ["MAX_ANSWER", "answer", "encode", "parse"]
 
 MAX_ANSWER = 500 << 10              # bytes; rpcd falls off the bus at 1 MiB
 MAX_TEXT = 256 << 10                # bytes of a record's text in `get`
+PUBLIC = ("/tmp", "/var/log", "/mnt", "/media")     # where a file may be that `store` reads
 
 Arguments = dict[str, Any]
 
@@ -166,7 +169,25 @@ def _store(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
     if not path.startswith("/"):
         raise LastlogError("bad-argument", "path must begin with a slash.",
                            "Name a file by its whole path.")
+    if os.path.lexists(path) and not _is_public(path):
+        raise LastlogError("bad-argument", f"{path} cannot be stored over ubus.",
+                           f"Only plain files below {', '.join(PUBLIC)} that everybody may read "
+                           "can be; the command lastlog store takes any.")
     return store.store(config, path, wanted, label, plain=True)
+
+
+def _is_public(path: str) -> bool:
+    """Whether a session that may store may also see what is in the file, wherever links lead.
+
+    /var/run is no place for logs, and holds the keys of the radios.
+    """
+    real = os.path.realpath(path)
+    try:
+        mode = os.stat(real).st_mode
+    except (OSError, ValueError):
+        return False
+    return real.startswith(tuple(f"{place}/" for place in PUBLIC)) \
+        and not real.startswith("/tmp/run/") and stat.S_ISREG(mode) and bool(mode & stat.S_IROTH)
 
 
 def _names(arguments: Arguments) -> tuple[str, ...]:

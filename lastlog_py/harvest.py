@@ -27,6 +27,7 @@ from .site import Site
 __all__ = ["has_errors", "harvest", "has_errors", "report", "shutdown"]
 
 PATIENCE = 20.0                 # seconds that a harvest waits for another one
+LAST_PATIENCE = 3.0             # seconds that a shutdown waits for one
 LOG_BYTES = 16384               # of the system log, at shutdown
 
 TYPE_CHECKING = False           # the type checker takes it for true; typing costs half a start
@@ -48,22 +49,33 @@ def harvest(config: Config) -> Reply:
     {"boot", "reason", "text", "record", "found", "saved", "moved", "kept", "problems"}; raises
     LastlogError "busy" if another harvest does not end.
     """
-    problems = list(setup.arm(config))
-    lock = _lock(config)
+    problems: list[Problem] = []
+    lock = _lock(config, PATIENCE, problems)
     try:
-        return _harvest(config, problems)
+        problems += setup.arm(config)
+        reply, haul = _harvest(config, problems)
     finally:
         if lock is not None:
             os.close(lock)
+    if haul is not None:
+        haul.tell()                     # scripts take their time: nobody has to wait for them
+    return reply
 
 
-def _lock(config: Config) -> int | None:
-    """Only one harvest at a time; a dead one holds nothing."""
+def _lock(config: Config, patience: float, problems: list[Problem]) -> int | None:
+    """Only one harvest at a time; a dead one holds nothing.  Without a place for the lock it is
+    done without."""
     folder = cache.folder(config)
-    if folder is None:
+    try:
+        if folder is None:
+            raise OSError("it is not ours alone")
+        fd = os.open(f"{folder}/harvest", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC,
+                     0o600)
+    except OSError as error:
+        problems.append((config.site.system(cache.RUN), "nothing can be noted there: "
+                         f"{error.strerror or error}", "warning"))
         return None
-    fd = os.open(f"{folder}/harvest", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,48 +88,78 @@ def _lock(config: Config) -> int | None:
             time.sleep(0.05)
 
 
-def _harvest(config: Config, problems: list[Problem]) -> Reply:
-    now, here = boot.moment(config.site), boot.this_boot(config.site)
-    memory = Memory(config.site)
-    known = boots.known(config, memory)
-    entry = next((each for each in known if each.id == here.id), None)
-    before = [each for each in known if each.id != here.id]
-    previous = before[-1] if before else None
-    is_first = entry is None or not entry.reason
+def _harvest(config: Config, problems: list[Problem]) -> tuple[Reply, Haul | None]:
+    now, memory = boot.moment(config.site), Memory(config.site)
     mark = glance.captured_mark(config.site)
-    if entry is None:
-        entry = _announced(config, memory, here, now, previous, mark)
-    reason = entry.reason or ledger.why(previous, memory.survived(previous),
-                                        _watchdog(config.site), _is_flashed(config.site))
+    entry, before = _found(config, memory, now, mark)
+    known_before = bool(entry.reason)
+    reason = entry.reason or _reason(config.site, memory, before)
     haul = None
-    if mark or (reason == "hang" and is_first):
+    if mark or reason in ledger.UNCLEAN or (config.autosave and memory.holds_crashes()):
         from . import keeping  # everything about records: most boots have none
 
-        haul = keeping.Haul(config, here, entry, before, reason, mark)
+        haul = keeping.Haul(config, now, entry, before, mark)
+        is_news = haul.explain(reason)
         haul.keep()
         problems += haul.problems
-    if is_first:
-        entry.reason = entry.reason or reason
+    else:
+        is_news = not known_before
+    entry.reason = entry.reason or reason
+    ledger.settle(before)
+    if is_news:
         problems += _noted(config, memory, [*before, entry], now)
     if haul is not None:
         haul.erase()
-        haul.tell()
     problems += [memory.problem] if memory.problem else []
-    return _reply(entry, previous is None, haul, problems)
+    return _reply(entry, not before, haul, problems), haul
+
+
+def _found(config: Config, memory: Memory, now: boot.Moment,
+           mark: str) -> tuple[ledger.BootEntry, list[ledger.BootEntry]]:
+    """This boot's entry, noted in the journal by now, and the boots before it."""
+    here = boot.this_boot(config.site)
+    known = boots.known(config, memory)
+    entry = next((each for each in known if each.id == here.id), None)
+    before = [each for each in known if each.id != here.id]
+    if entry is None:
+        return _announced(config, memory, here, now, before, mark), before
+    if entry.end == "clean" and ledger.outlived(entry, now.uptime):
+        entry.uptime, entry.time, entry.trusted = now.uptime, now.time, now.trusted
+        memory.append(entry, now)           # it went on: that was no shutdown
+        _noted(config, memory, [*before, entry], now)
+    return entry, before
+
+
+def _reason(site: Site, memory: Memory, before: list[ledger.BootEntry]) -> str:
+    """Why the last boot ended, if no crash tells."""
+    previous = before[-1] if before else None
+    return ledger.why(previous, memory.survived(previous), _watchdog(site), _is_flashed(site))
 
 
 def _announced(config: Config, memory: Memory, here: boot.ThisBoot, now: boot.Moment,
-               previous: ledger.BootEntry | None, mark: str = "") -> ledger.BootEntry:
+               before: list[ledger.BootEntry], mark: str = "") -> ledger.BootEntry:
     """This boot, noted in the journal and for all who write records in it."""
-    entry = ledger.BootEntry(here.id, previous.number + 1 if previous else 1)
+    entry = ledger.BootEntry(here.id, (before[-1].number if before else _last_number(config)) + 1)
     entry.time, entry.trusted, entry.uptime = now.time, now.trusted, now.uptime
     entry.firmware, entry.kernel, entry.waiting = here.firmware, here.kernel, mark
     entry.memory = memory.kind()
     memory.append(entry, now)
     entry.memory = memory.kind()            # another one, if the journal failed
-    here.number = entry.number
     boot.note(config.site, entry.number, now)
     return entry
+
+
+def _last_number(config: Config) -> int:
+    """Of the boots in the archive, for a ledger that was lost; 0 for a new router."""
+    try:
+        if not os.listdir(config.archive):
+            return 0
+    except OSError:
+        return 0
+    from .archive import Archive  # only here: it is at most once in a router's life
+
+    saved, _ = Archive(config.archive, config.archive_limit).headers()
+    return max((record.boot.number or 0 for record in saved if record.boot), default=0)
 
 
 def _noted(config: Config, memory: Memory, known: list[ledger.BootEntry],
@@ -157,7 +199,7 @@ def _reply(entry: ledger.BootEntry, first: bool, haul: Haul | None,
            problems: list[Problem]) -> Reply:
     """first: no boot before this one is known."""
     reply: Reply = {"boot": entry.number, "reason": entry.reason or "unknown",
-                    "record": entry.records[0] if entry.records else None,
+                    "record": entry.cause or None,
                     "text": ledger.told(entry.reason or "unknown", "", first),
                     "found": [], "saved": [], "moved": [], "kept": []}
     reply |= haul.reply() if haul else {}
@@ -193,24 +235,45 @@ def shutdown(config: Config, read_log: Callable[[], bytes]) -> Reply:
 
     read_log: gives it, and may hang.  {"boot", "problems"}
     """
-    now, here = boot.moment(config.site), boot.this_boot(config.site)
-    memory = Memory(config.site)
-    known = boots.known(config, memory)
-    entry = next((each for each in known if each.id == here.id), None)
-    if entry is None:
-        entry = _announced(config, memory, here, now, known[-1] if known else None)
-        known = [*known, entry]
-    entry.end, entry.end_uptime = "clean", now.uptime
-    memory.append(entry, now)
     problems: list[Problem] = []
+    now = boot.moment(config.site)
+    lock = _lock_for_the_mark(config, problems)
     try:
-        ledger.write(config.ledger, known)
-    except LastlogError as error:
-        problems.append(("ledger", f"{error.message} {error.hint}", "warning"))
+        memory = Memory(config.site)
+        entry = _marked(config, memory, now, problems)
+    finally:
+        if lock is not None:
+            os.close(lock)
     if config.store_log:
         problems += _stored(memory, read_log(), now, entry.number)
     problems += [memory.problem] if memory.problem else []
     return {"boot": entry.number, "problems": _plain(problems)}
+
+
+def _lock_for_the_mark(config: Config, problems: list[Problem]) -> int | None:
+    """A harvest that hangs must not cost the mark."""
+    try:
+        return _lock(config, LAST_PATIENCE, problems)
+    except LastlogError:
+        return None
+
+
+def _marked(config: Config, memory: Memory, now: boot.Moment,
+            problems: list[Problem]) -> ledger.BootEntry:
+    """This boot's entry with its clean end, noted in both places."""
+    here = boot.this_boot(config.site)
+    known = boots.known(config, memory)
+    entry = next((each for each in known if each.id == here.id), None)
+    if entry is None:
+        entry = _announced(config, memory, here, now, known)
+        known.append(entry)
+    entry.end, entry.end_uptime = "clean", now.uptime
+    memory.append(entry, now)
+    try:
+        ledger.write(config.ledger, known)
+    except LastlogError as error:
+        problems.append(("ledger", f"{error.message} {error.hint}", "warning"))
+    return entry
 
 
 def _stored(memory: Memory, log: bytes, now: boot.Moment, number: int) -> list[Problem]:

@@ -6,181 +6,193 @@ erasing.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import ledger, programs, service
+from . import attribution, ledger, programs, service
 from .archive import Archive
 from .archive_file import Entry, pack
-from .boot import ThisBoot, moment
+from .boot import Moment
 from .config import Config
 from .diagnose import panic_told
 from .errors import LastlogError
+from .ledger import BootEntry
 from .medium import journal_device
 from .medium.collect import Place
-from .record import Boot, Record, to_dict
+from .record import Record, to_dict
 
-__all__ = ["Haul", "crashed_boot"]
+__all__ = ["Haul"]
 
 # What is moved at every harvest, and what only when the boot before did not end cleanly: the
 # console of a router that was switched off properly is nothing to wear out flash for.
 ALWAYS = ("kernel", "coredump")
 UNCLEAN = ("console", "pmsg", "log")
+MOST_WORDS = 16                 # records of the second kind that one harvest saves, the newest
 
-# The kernel's own files hold these only once, but their zones are in use again: saved, not erased.
+# Zones that are in use again when a harvest sees what the last boot left in them: not erased.
 IN_USE = ("console", "pmsg", "ftrace")
 
-CLOCK_SLACK = 2.0               # seconds between the clock of printk and that of /proc/uptime
 LONGEST_TITLE = 200             # characters in a script's environment
 
 
-def crashed_boot(record: Record, previous: ledger.BootEntry | None, here: ThisBoot) -> Boot:
-    """The boot in which `record` was written, as far as it can be told.
-
-    previous: the newest boot before this one that was counted.  A crash that came sooner after
-    its boot than that one lived, or after it had ended cleanly, was of a later boot, which crashed
-    before its harvest: that one has no number, and its firmware is known only by its kernel.
-    """
-    release = record.kernel.release if record.kernel else None
-    if previous is not None and _is_of(record, previous):
-        return Boot(previous.id, previous.number, previous.firmware or None,
-                    release or previous.kernel or None)
-    for kernel, firmware in ((here.kernel, here.firmware),
-                             *([(previous.kernel, previous.firmware)] if previous else [])):
-        if release and release == kernel:
-            return Boot(None, None, firmware or None, release)
-    return Boot(None, None, None, release)
-
-
-def _is_of(record: Record, previous: ledger.BootEntry) -> bool:
-    release = record.kernel.release if record.kernel else None
-    if release and previous.kernel and release != previous.kernel:
-        return False
-    if record.uptime is None:
-        return previous.end != "clean"
-    if previous.uptime is not None and record.uptime + CLOCK_SLACK < previous.uptime:
-        return False
-    return not (_is_panic(record) and _ended_before(record, previous))
-
-
-def _is_panic(record: Record) -> bool:
-    return record.kernel is not None and record.kernel.reason == "panic"
-
-
-def _ended_before(record: Record, previous: ledger.BootEntry) -> bool:
-    """Whether the boot went on to end cleanly after what `record` tells.
-
-    No boot survives a panic: one about the time of the mark came after it.
-    """
-    if previous.end != "clean" or record.uptime is None or previous.end_uptime is None:
-        return previous.end == "clean"
-    slack = -CLOCK_SLACK if _is_panic(record) else CLOCK_SLACK
-    return record.uptime <= previous.end_uptime + slack
-
-
 class Haul:
-    """What one harvest found.  Call `keep`, then `erase`, then `tell`."""
+    """What one harvest found.  Call `explain`, `keep`, `erase`, `tell`, in this order."""
 
-    def __init__(self, config: Config, here: ThisBoot, entry: ledger.BootEntry,
-                 before: Sequence[ledger.BootEntry], reason: str, mark: str) -> None:
-        """entry: of this boot; its crash is filled in, and reasons that are still missing in
-        `before`, the boots before it.  reason: what holds if there is no crash.  mark: of the
-        dumps that are there now."""
-        self.config = config
+    def __init__(self, config: Config, now: Moment, entry: BootEntry,
+                 before: Sequence[BootEntry], mark: str) -> None:
+        """entry: of this boot; before: the boots before it.  mark: of the dumps that are there."""
+        self.config, self.now, self.entry, self.before = config, now, entry, before
         self.problems: list[tuple[str, str, str]] = []
         self.saved: list[str] = []
         self.moved: dict[str, bytes] = {}       # into the journal: id → what stands there
         self.kept: dict[str, str] = {}          # id → why its source was not erased
-        self.reason = reason
-        led_to, ended = _led_to(entry, before, mark)
-        self.seen = _labelled(service.survey(config), ended, here, entry.number)
-        known = {name for each in before for name in each.records}
-        self.crashes = [record for record in self._new() if record.id not in known]
-        if not led_to.reason:
-            led_to.reason = self._explained(led_to, ended, reason if led_to is entry else
-                                            ledger.why(ended, None, 0))
-            self.reason = led_to.reason if led_to is entry else reason
-        _settle(before, self.seen.crashes())
+        self.led_to, self.ended = _led_to(entry, before, mark)
+        seen = service.survey(config)
+        self.own = self._own(seen)
+        self.seen = self._labelled(seen)
+        known = {name for each in (*before, entry) for name in (*each.records, *each.survived)}
+        self.crashes = [record for record in self.seen.crashes() if record.kernel
+                        and record.id not in known
+                        and self._places(record, but="journal")]    # newest first
 
-    def _new(self) -> list[Record]:
-        """The crashes that no harvest has moved yet, newest first."""
-        return [record for record in self.seen.crashes() if record.kernel
-                and record.id not in self.seen.of_this_boot
-                and any(place.medium != "journal" for place in self.seen.places.get(record.id, ()))]
+    # Whose
 
-    def _explained(self, entry: ledger.BootEntry, ended: ledger.BootEntry | None,
-                   reason: str) -> str:
-        """Why the boot `ended` made way for that of `entry`: the newest crash that it did not
-        survive, or else `reason`."""
+    def _own(self, seen: service.Survey) -> set[str]:
+        """The ids of what this boot wrote and survived.
+
+        Once a harvest has emptied the zones, what is in them is of this boot, unless the kernel
+        hands it out as of another, or its uptime says so.
+        """
+        begun = self.entry.uptime or 0.0
+        fresh = {record.id for record in seen.captured() if self.entry.reason
+                 and record.kind == "kernel" and record.boot is None
+                 and {place.medium for place in seen.places[record.id]} == {"ramoops"}
+                 and begun <= (record.uptime or 0.0) <= self.now.uptime}
+        return seen.of_this_boot | fresh
+
+    def _labelled(self, seen: service.Survey) -> service.Survey:
+        """The survey, its captured records with the boot that each was written in."""
+        captured = seen.captured()
+        foreign = attribution.labelled([each for each in captured if each.id not in self.own],
+                                       self.ended, self.led_to)
+        own = [each._replace(boot=each.boot or attribution.boot_of(self.entry))
+               for each in captured if each.id in self.own]
+        by_id = {record.id: record for record in (*foreign, *own)}
+        return seen._replace(records=[by_id.get(each.id, each) for each in seen.records])
+
+    # Why
+
+    def explain(self, reason: str) -> bool:
+        """Note in the ledger's entries what was found, and the reasons that are still open.
+
+        reason: of this boot, if there is no crash.  Returns whether anything was noted.
+        """
+        self._note_ids()
+        is_open = not self.led_to.reason
+        if is_open:
+            told = reason if self.led_to is self.entry else ledger.why(self.ended, None, 0)
+            self.led_to.reason = self._caused(told)
+        self._settle()
+        if not self.entry.reason:
+            self.entry.reason = reason
+            is_open = True
+        return is_open or bool(self.crashes)
+
+    def _note_ids(self) -> None:
+        found = [record.id for record in self.crashes]
+        self.entry.survived += [name for name in found if name in self.own]
+        self.led_to.records += [name for name in found if name not in self.own]
+
+    def _caused(self, reason: str) -> str:
+        """Why the boot `led_to` began: the newest crash that the one before did not survive."""
         for record in self.crashes:
-            survived = ended is not None and record.boot is not None \
-                and record.boot.number == ended.number and _ended_before(record, ended)
-            if not survived:
-                entry.records = [record.id, *(each.id for each in self.crashes if each != record)]
-                entry.signature = record.signature or ""
-                return service.reboot_reason(record)
-        return self._last_words(entry) if reason == "hang" else reason
+            if record.id not in self.own and not self._was_survived(record):
+                return _blame(self.led_to, record)
+        if reason != "clean" and self._went_down_properly():
+            return "clean"
+        return self._last_words() if reason == "hang" else reason
 
-    def _last_words(self, entry: ledger.BootEntry) -> str:
+    def _was_survived(self, record: Record) -> bool:
+        return self.ended is not None and record.boot is not None \
+            and record.boot.id == self.ended.id and attribution.ended_before(record, self.ended)
+
+    def _went_down_properly(self) -> bool:
+        """Whether the kernel itself dumped its log on a restart: some do (kmsg_dump's
+        max_reason)."""
+        return any(record.kernel.reason == "shutdown" for record in self.seen.captured()
+                   if record.kernel and record.id not in self.own)
+
+    def _last_words(self) -> str:
         """A panic may be told by the console alone, where there are no zones for dumps."""
         record = next(filter(panic_told, self.seen.captured()), None)
         if record is None:
             return "hang"
-        entry.records = [record.id]
+        self.led_to.cause = record.id
         return "panic"
+
+    def _settle(self) -> None:
+        """Find the reasons of reboots whose harvest was cut off: by the crashes it had saved."""
+        for ended, entry in itertools.pairwise([*self.before, self.entry]):
+            if not entry.reason:
+                _settle(entry, ended, self.seen.crashes())
 
     # Copies
 
     def keep(self) -> None:
         """Copy what was captured, the oldest first, into the archive; where that is not to be or
         cannot be, the crashes into the journal."""
-        wanted = [record for record in self.seen.captured() if record.kind in self._kinds()]
+        captured = self.seen.captured()
+        crashes = [record for record in captured if record.kind in ALWAYS]
         if self.config.autosave:
-            self._save(wanted[::-1])
-        left = [record for record in wanted if record.id not in self.saved
-                and record.kind == "kernel" and not self._is_in_journal(record)]
-        if left:
-            self._move(left[::-1])
+            self._save(crashes)
+            self._save(self._words(captured)[:MOST_WORDS])
+        self._move([record for record in crashes if record.kind == "kernel"
+                    and record.id not in self.saved and not self._places(record, "journal")])
 
-    def _kinds(self) -> tuple[str, ...]:
-        return ALWAYS if self.reason in ("clean", "unknown", "power-loss") else ALWAYS + UNCLEAN
+    def _words(self, captured: Iterable[Record]) -> list[Record]:
+        """What else was said before a boot that did not end cleanly; not what this one says."""
+        if self.entry.reason in ("clean", "unknown", "power-loss"):
+            return []
+        return [record for record in captured if record.kind in UNCLEAN
+                and not (record.boot and record.boot.number == self.entry.number)]
 
-    def _is_in_journal(self, record: Record) -> bool:
-        return any(place.medium == "journal" for place in self.seen.places[record.id])
-
-    def _save(self, records: list[Record]) -> None:
+    def _save(self, records: Sequence[Record]) -> None:
         if not records:
             return
         try:
-            result = _archive(self.config).save(records)
+            result = _archive(self.config).save(records[::-1])
         except LastlogError as error:
-            self.problems.append((self.config.archive, f"{error.message} {error.hint}", "error"))
+            self._complain(self.config.archive, error, "error")
             return
-        self.saved = result.saved
+        self.saved += result.saved
         self.problems += [(name, f"not saved: {why}", "error") for name, why in result.skipped]
 
-    def _move(self, records: list[Record]) -> None:
-        """Into the journal, the oldest first."""
+    def _move(self, records: Sequence[Record]) -> None:
+        """Into the journal, from which nothing goes for it that is in no other place."""
+        if not records:
+            return
         try:
             ring = journal_device.find(self.config.site)
             if ring.what == "pmsg":
                 raise LastlogError("no-region", "The next crash may overwrite what is captured.",
                                    "Save it, or give the region a journal (option journal_size).")
         except LastlogError as error:
-            self.problems.append(("journal", f"{error.message} {error.hint}", "warning"))
+            self._complain("journal", error)
             return
-        for record in records:
+        for record in reversed(records):
             body = pack(Entry(record))
-            now = moment(self.config.site)
+            number = record.boot.number or 0 if record.boot else 0
             try:
-                ring.append(record.kind, body, now, _number(record), label=record.title,
-                            form="record")
-            except LastlogError as error:
-                self.problems.append((record.id, f"not moved into the journal: {error.message} "
-                                      f"{error.hint}", "warning"))
-            else:
+                ring.append(record.kind, body, self.now, number, label=record.title,
+                            form="record", spare_crashes=True)
                 self.moved[record.id] = body
+            except LastlogError as error:
+                self._complain(record.id, error)
+
+    def _complain(self, where: str, error: LastlogError, severity: str = "warning") -> None:
+        self.problems.append((where, f"{error.message} {error.hint}", severity))
 
     # Sources
 
@@ -191,33 +203,42 @@ class Haul:
             with archive.standing_still():
                 self._erase([name for name in self.saved if archive.holds(name)])
         except LastlogError as error:
-            self.problems.append((self.config.archive, f"{error.message} {error.hint}", "warning"))
+            self._complain(self.config.archive, error)
+        standing = self._standing()
         self._erase([record.id for record in self.seen.captured()
-                     if record.id not in self.saved and self._stands_in_journal(record)],
-                    keep="journal")
+                     if record.id not in self.saved and record.id in standing], keep="journal")
 
-    def _stands_in_journal(self, record: Record) -> bool:
-        if self._is_in_journal(record):
-            return True
-        if record.id not in self.moved:
-            return False
+    def _standing(self) -> set[str]:
+        """The ids of the records that stand in the journal, whole."""
+        if not self.moved and not any(place.medium == "journal" for places in
+                                      self.seen.places.values() for place in places):
+            return set()
         try:
             entries = journal_device.find(self.config.site).read().entries
         except LastlogError:
-            return False
-        return any(entry.body == self.moved[record.id] and not entry.torn for entry in entries)
+            return set()
+        bodies = {entry.body for entry in entries if not entry.torn}
+        offsets = {entry.checksum for entry in entries if not entry.torn}
+        return {name for name, body in self.moved.items() if body in bodies} | {
+            name for name, places in self.seen.places.items()
+            if any(place.medium == "journal" and place.checksum in offsets for place in places)}
 
     def _erase(self, names: list[str], keep: str = "") -> None:
         done: set[Place] = set()
         for record in self.seen.captured():
-            if record.id not in names or record.kind in IN_USE \
-                    or record.id in self.seen.of_this_boot:
+            places = self._places(record, but=keep)
+            if record.id not in names or record.id in self.own or not places \
+                    or any(_is_in_use(record, place) for place in places):
                 continue
-            places = [place for place in self.seen.places[record.id] if place.medium != keep]
             why = service.shared_with(self.seen, record, names) \
                 or service.erase(self.config, places, done)
             if why:
                 self.kept[record.id] = why
+
+    def _places(self, record: Record, only: str = "", but: str = "") -> list[Place]:
+        """Where `record` is, in one medium only, or in all but one."""
+        return [place for place in self.seen.places.get(record.id, ())
+                if only in ("", place.medium) and place.medium != but]
 
     # Those who want to hear of it
 
@@ -243,18 +264,19 @@ class Haul:
         titles = "; before that: ".join(
             f"{record.title} ({_times(record.count)}; {self._where(record)})"
             for record in self.crashes)
-        return ledger.told(self.reason, titles if self.reason in ledger.CRASHES else "") + (
-            "" if self.reason in ledger.CRASHES else f" A crash that it survived: {titles}")
+        cause = self.entry.cause in {record.id for record in self.crashes}
+        return ledger.told(self.entry.reason, titles if cause else "", not self.before) + (
+            "" if cause else f" A crash that it survived: {titles}")
 
     def _where(self, record: Record) -> str:
         if record.id in self.saved:
             return f"saved as {record.id}"
-        return f"{record.id}, " + ("kept in memory" if self._is_in_journal(record)
-                                   or record.id in self.moved else "not saved")
+        kept = self._places(record, "journal") or record.id in self.moved
+        return f"{record.id}, " + ("kept in memory" if kept else "not saved")
 
 
-def _led_to(entry: ledger.BootEntry, before: Sequence[ledger.BootEntry],
-            mark: str) -> tuple[ledger.BootEntry, ledger.BootEntry | None]:
+def _led_to(entry: BootEntry, before: Sequence[BootEntry],
+            mark: str) -> tuple[BootEntry, BootEntry | None]:
     """The boot that the crashes in memory led to, and the one before it, in which they happened.
 
     That is this boot, `entry`; but if the boot before found the very same dumps and its harvest
@@ -265,45 +287,29 @@ def _led_to(entry: ledger.BootEntry, before: Sequence[ledger.BootEntry],
     return entry, before[-1] if before else None
 
 
+def _blame(entry: BootEntry, record: Record) -> str:
+    """Note `record` as the reason of `entry`, and return that."""
+    entry.cause, entry.signature = record.id, record.signature or ""
+    return service.reboot_reason(record)
+
+
+def _settle(entry: BootEntry, ended: BootEntry, crashes: Iterable[Record]) -> None:
+    """Give `entry` the crash that ended the boot `ended`, if one is known."""
+    for record in crashes:
+        if record.kernel and record.boot and record.boot.id == ended.id \
+                and not attribution.ended_before(record, ended) \
+                and record.id not in ended.survived:
+            entry.reason = _blame(entry, record)
+            return
+
+
+def _is_in_use(record: Record, place: Place) -> bool:
+    return record.kind in IN_USE or bool(place.zone and place.zone[0] in IN_USE)
+
+
 def _archive(config: Config) -> Archive:
     return Archive(config.archive, config.archive_limit)
 
 
 def _times(count: int) -> str:
     return "for the first time" if count == 1 else f"{count} times by now"
-
-
-def _number(record: Record) -> int:
-    return record.boot.number or 0 if record.boot else 0
-
-
-def _labelled(seen: service.Survey, ended: ledger.BootEntry | None, here: ThisBoot,
-              number: int) -> service.Survey:
-    """The survey, its captured records with the boot that each was written in.
-
-    ended: the newest one in which a crash can have happened; number: of this boot."""
-    heads = {record.id: record for record in seen.records}
-    now = Boot(here.id or None, number, here.firmware or None, here.kernel or None)
-
-    def labelled(record: Record) -> Record:
-        if record.id not in seen.places or record.boot is not None:
-            return record
-        if record.id in seen.of_this_boot:
-            return record._replace(boot=now)
-        head = heads.get(record.crash or record.id, record)
-        return record._replace(boot=crashed_boot(head, ended, here))
-
-    return seen._replace(records=[labelled(record) for record in seen.records])
-
-
-def _settle(before: Sequence[ledger.BootEntry], crashes: Sequence[Record]) -> None:
-    """Find the reasons of reboots whose harvest was cut off: by the crashes that it had saved."""
-    for at, entry in enumerate(before):
-        if entry.reason:
-            continue
-        ended = before[at - 1] if at else None
-        record = next((each for each in crashes if ended and each.kernel and each.boot
-                       and each.boot.id == ended.id), None)
-        entry.reason = service.reboot_reason(record) if record else ledger.why(ended, None, 0)
-        if record:
-            entry.records, entry.signature = [record.id], record.signature or ""

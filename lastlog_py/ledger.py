@@ -14,16 +14,18 @@ import os
 
 from .errors import LastlogError, code_of
 
-__all__ = ["BootEntry", "KEEP", "REASONS", "history", "load", "merged", "parse", "to_line",
-           "told", "why", "write"]
+__all__ = ["CRASHES", "KEEP", "REASONS", "UNCLEAN", "BootEntry", "history", "is_clean", "load",
+           "merged", "outlived", "parse", "settle", "to_line", "told", "why", "write"]
 
 KEEP = 64                       # boots in the file, the newest
-MOST_BYTES = 65536              # of the file that are read
-RECORDS = 8                     # ids of crashes in a line
+MOST_BYTES = 1 << 17            # of the file that are read
+RECORDS = 32                    # ids of crashes in a line
+LAST_GASP = 60.0                # seconds that a shutdown takes at most after its mark
 LONGEST = 80                    # characters of a value
 
 REASONS = ("clean", "panic", "oops", "oom", "hang", "power-loss", "unknown")
 CRASHES = ("panic", "oops", "oom")
+UNCLEAN = (*CRASHES, "hang")
 
 _HEAD = ("# The boots of this router, oldest first, as lastlog counted them.  reason: how the\n"
          "# boot before it ended.  end: how it ended itself.\n")
@@ -34,22 +36,26 @@ WATCHDOG_RESET = 0x20           # WDIOF_CARDRESET of include/uapi/linux/watchdog
 class BootEntry:
     """One boot.  Times are Unix seconds; uptimes are seconds since the boot began."""
 
-    __slots__ = ("end", "end_uptime", "firmware", "id", "kernel", "memory", "number", "reason",
-                 "records", "signature", "time", "trusted", "uptime", "waiting")
+    __slots__ = ("cause", "end", "end_uptime", "firmware", "id", "kernel", "memory", "number",
+                 "reason", "records", "signature", "survived", "time", "trusted", "uptime",
+                 "waiting")
 
     def __init__(self, id: str, number: int) -> None:
         self.id = id                        # the kernel's boot_id
         self.number = number
         self.time: float | None = None      # when the entry was made
         self.trusted = False                # whether the clock was set by then
-        self.uptime: float | None = None    # when the entry was made: it lived at least so long
+        self.uptime: float | None = None    # it lived at least so long: until the entry was made
         self.firmware = ""
         self.kernel = ""
         self.memory = ""                    # what can tell the next boot that memory survived:
                                             # "journal" | "pmsg" | "console"; "": nothing
         self.reason = ""                    # why the boot before it ended; "": not found out yet
-        self.records: list[str] = []        # ids of the crashes found at its start, newest first
-        self.signature = ""                 # of the first of them
+        self.records: list[str] = []        # ids of the crashes of boots before that it found,
+                                            # newest first
+        self.survived: list[str] = []       # ids of its own, which it survived
+        self.cause = ""                     # id of the one that is the reason
+        self.signature = ""                 # of that one
         self.waiting = ""                   # mark of the dumps that were there when it began
         self.end = ""                       # "clean"; "": not known
         self.end_uptime: float | None = None
@@ -59,7 +65,9 @@ class BootEntry:
 
 
 _TEXTS = (("id", "id"), ("firmware", "firmware"), ("kernel", "kernel"), ("memory", "memory"),
-          ("reason", "reason"), ("signature", "signature"), ("end", "end"), ("waiting", "waiting"))
+          ("reason", "reason"), ("cause", "cause"), ("signature", "signature"), ("end", "end"),
+          ("waiting", "waiting"))
+_LISTS = ("records", "survived")
 _NUMBERS = (("time", "time"), ("up", "uptime"), ("end-up", "end_uptime"))
 
 
@@ -72,8 +80,9 @@ def to_line(entry: BootEntry) -> str:
     for key, name in _NUMBERS:
         number = getattr(entry, name)
         fields += [f"{key}={number:.2f}"] if number is not None else []
-    if entry.records:
-        fields.append("records=" + ",".join(map(_plain, entry.records[:RECORDS])))
+    for key in _LISTS:
+        ids = getattr(entry, key)[:RECORDS]
+        fields += [f"{key}={','.join(map(_plain, ids))}"] if ids else []
     return "\t".join(fields)
 
 
@@ -85,7 +94,7 @@ def parse(line: str) -> BootEntry | None:
     """The boot of a line; None if it is none.  What makes no sense in it is left out."""
     fields = dict(field.partition("=")[::2] for field in line.rstrip("\n").split("\t"))
     number, id = fields.get("n", ""), _plain(fields.get("id", ""))
-    if not (number.isascii() and number.isdigit() and len(number) < 10 and id):
+    if not (number.isascii() and number.isdigit() and len(number) < 16 and id):
         return None
     entry = BootEntry(id, int(number))
     entry.trusted = fields.get("clock") == "set"
@@ -93,7 +102,8 @@ def parse(line: str) -> BootEntry | None:
         setattr(entry, name, _plain(fields.get(key, "")))
     for key, name in _NUMBERS:
         setattr(entry, name, _number(fields.get(key, "")))
-    entry.records = [each for each in _plain_list(fields.get("records", "")) if each]
+    for key in _LISTS:
+        setattr(entry, key, [each for each in _plain_list(fields.get(key, "")) if each])
     if entry.reason not in REASONS:
         entry.reason = ""
     return entry
@@ -117,10 +127,13 @@ def _number(text: str) -> float | None:
 def load(path: str) -> list[BootEntry]:
     """The boots in the file, oldest first; none if it is not there or cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_BYTES))
-            text = file.read(MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            text = os.pread(fd, MOST_BYTES, max(0, size - MOST_BYTES)).decode("utf-8", "replace")
+        finally:
+            os.close(fd)
+    except OSError:                     # a pipe or a device there is no ledger either
         return []
     return merged([entry for entry in map(parse, text.split("\n")) if entry], [])
 
@@ -174,12 +187,23 @@ def merged(one: list[BootEntry], other: list[BootEntry]) -> list[BootEntry]:
 
 def _complete(entry: BootEntry, other: BootEntry) -> None:
     """Fill what `entry` leaves open from `other`, an entry of the same boot."""
-    for name in ("reason", "records", "signature", "end", "end_uptime", "uptime", "time",
+    for name in ("reason", "records", "survived", "cause", "signature", "end", "end_uptime",
                  "firmware", "kernel", "memory", "waiting"):
         if getattr(entry, name) in ("", None, []):
             setattr(entry, name, getattr(other, name))
-    entry.trusted = entry.trusted or other.trusted
+    if (other.uptime or 0.0) > (entry.uptime or 0.0):
+        entry.uptime, entry.time, entry.trusted = other.uptime, other.time, other.trusted
     entry.number = max(entry.number, other.number)
+
+
+def is_clean(entry: BootEntry) -> bool:
+    """Whether the boot ended cleanly, and did not live on after its mark."""
+    return entry.end == "clean" and not outlived(entry, entry.uptime or 0.0)
+
+
+def outlived(entry: BootEntry, uptime: float) -> bool:
+    """Whether the boot lived at `uptime`, when it should have ended long ago."""
+    return entry.end_uptime is not None and uptime > entry.end_uptime + LAST_GASP
 
 
 def why(previous: BootEntry | None, survived: bool | None, watchdog: int,
@@ -193,20 +217,28 @@ def why(previous: BootEntry | None, survived: bool | None, watchdog: int,
     """
     if previous is None:
         return "unknown"
-    if previous.end == "clean" or flashed:
+    if is_clean(previous) or flashed:
         return "clean"
     if watchdog & WATCHDOG_RESET or survived:
         return "hang"
     return "unknown" if survived is None else "power-loss"
 
 
+def settle(known: list[BootEntry]) -> None:
+    """Find the reasons that are still missing, because a harvest was cut off, as far as the marks
+    of the boots tell."""
+    for at, entry in enumerate(known):
+        if not entry.reason:
+            entry.reason = why(known[at - 1] if at else None, None, 0)
+
+
 _CRASHED = {"panic": "a kernel panic", "oops": "a kernel oops", "oom": "running out of memory"}
 _TOLD = {
     "clean": "The router was rebooted or switched off properly.",
-    "hang": "The router stopped without a word: a hang, the watchdog or the reset button. Memory "
-            "survived, and holds no crash.",
+    "hang": "The router stopped without a word: a hang, the watchdog or the reset button. No crash "
+            "was recorded.",
     "power-loss": "Power was lost: nothing could be kept of what came before.",
-    "unknown": "Why the router rebooted is not known: there was no memory that could have kept it.",
+    "unknown": "Why the router rebooted is not known: nothing that could tell was kept.",
 }
 _FIRST = "This is the first boot that lastlog has seen."
 

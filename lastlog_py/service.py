@@ -13,9 +13,9 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import __version__, archive_file, boots, cache, ledger, readiness
+from . import __version__, archive_file, attribution, boots, cache, ledger, readiness
 from .archive import Archive
-from .boot import this_boot
+from .boot import moment, this_boot
 from .config import Config
 from .errors import LastlogError
 from .ledger import BootEntry
@@ -23,7 +23,7 @@ from .medium import collect as medium
 from .medium.collect import Found, Place
 from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
-from .record import Boot, Problem, Record, Source, clock_was_set, from_dict, to_dict
+from .record import Problem, Record, Source, clock_was_set, from_dict, to_dict
 
 __all__ = ["clear", "decode", "get", "list_records", "page_model", "save", "status"]
 
@@ -65,26 +65,12 @@ def survey(config: Config) -> Survey:
     found, problems, zones = medium.collect(config.site)
     explained = _explained(config, [each.record for each in found])
     known = boots.known(config, boots.Memory(config.site))
-    records = [_in_boot(record, known) for record in _with_saved(explained, saved)]
+    records = [attribution.with_noted_boot(record, known)
+               for record in _with_saved(explained, saved)]
     notes = [Problem(config.path, text, "warning") for text in config.problems]
-    return Survey(_newest_first(records, explained), _places(found),
+    return Survey(_newest_first(records, explained, known), _places(found),
                   {each.record.id for each in found if each.of_this_boot},
                   _first(notes + problems + saved_problems), zones, known)
-
-
-def _in_boot(record: Record, known: Sequence[BootEntry]) -> Record:
-    """The record with all that the ledger knows of its boot, where it has the number only."""
-    here = record.boot
-    if here is None or here.id or here.number is None:
-        return record
-    entry = next((each for each in known if each.number == here.number), None)
-    if entry is None:
-        return record
-    return record._replace(boot=_boot_of(entry))
-
-
-def _boot_of(entry: BootEntry) -> Boot:
-    return Boot(entry.id, entry.number, entry.firmware or None, entry.kernel or None)
 
 
 def _first(problems: list[Problem]) -> list[Problem]:
@@ -173,19 +159,23 @@ def age(record: Record) -> tuple[float, int]:
     return record.time or 0.0, sequence or 0
 
 
-def _newest_first(records: Sequence[Record], captured: Sequence[Record]) -> list[Record]:
+def _newest_first(records: Sequence[Record], captured: Sequence[Record],
+                  known: Sequence[BootEntry]) -> list[Record]:
     """All `records`, newest first, whatever clocks said that were not set: a boot with a higher
-    number came later.
+    number came later, if the ledger knows both.
 
     Without a number, what the console said belongs to the newest crash in memory; a captured
     record whose clock was not set is newer than anything saved.
     """
     newest = max((record.time or 0.0 for record in captured), default=0.0)
     here = {record.id for record in captured}
-    times = _in_boot_order(records)
+    boots = {each.id: each.number for each in known}
+    numbers = {record.id: boots.get(record.boot.id or "", 0) if record.boot else 0
+               for record in records}
+    times = _in_boot_order(records, numbers)
 
     def key(record: Record) -> tuple[bool, float, int, float, int]:
-        number, uptime, is_here = _number(record), record.uptime or 0.0, record.id in here
+        number, uptime, is_here = numbers[record.id], record.uptime or 0.0, record.id in here
         time, sequence = age(record)
         if record.time is None and is_here and not number:
             time, sequence = newest, -1
@@ -196,18 +186,14 @@ def _newest_first(records: Sequence[Record], captured: Sequence[Record]) -> list
     return sorted(records, key=key)
 
 
-def _in_boot_order(records: Sequence[Record]) -> dict[str, float]:
+def _in_boot_order(records: Sequence[Record], numbers: dict[str, int]) -> dict[str, float]:
     """A time for each record whose boot has a number, never before one of an earlier boot."""
     times: dict[str, float] = {}
     latest = 0.0
-    for record in sorted(filter(_number, records), key=lambda each: (_number(each), age(each))):
+    counted = (record for record in records if numbers[record.id])
+    for record in sorted(counted, key=lambda each: (numbers[each.id], age(each))):
         latest = times[record.id] = max(latest, record.time or 0.0)
     return times
-
-
-def _number(record: Record) -> int:
-    """Of the boot that it was written in; 0: it is not known."""
-    return record.boot.number or 0 if record.boot else 0
 
 
 # --- looking
@@ -224,9 +210,11 @@ def list_records(config: Config, kind: str | None = None, limit: int | None = No
 
 def _boot_records(seen: Survey) -> list[Record]:
     """The boots as records, newest first: asked for by their kind only."""
-    return [Record(id=f"b-{zlib.crc32(each.id.encode()):08x}", kind="boot", text="",
+    return [Record(id=f"b-{zlib.crc32(each.id.encode()):08x}", kind="boot",
+                   text=ledger.to_line(each).replace("\t", "\n") + "\n",
                    source=Source("journal"), time=each.time, time_trusted=each.trusted,
-                   uptime=each.uptime, boot=_boot_of(each), signature=each.signature or None,
+                   uptime=each.uptime, boot=attribution.boot_of(each),
+                   signature=each.signature or None,
                    title=f"Boot {each.number}: "
                          f"{ledger.told(each.reason or 'unknown', '', each is seen.boots[0])}")
             for each in reversed(seen.boots)]
@@ -239,9 +227,11 @@ def get(config: Config, name: str) -> Answer:
 
 def _whole(config: Config, seen: Survey, name: str) -> Record:
     known = next((record for record in seen.records if record.id == name), None)
+    if known is None and name.startswith("b-"):
+        known = next((boot for boot in _boot_records(seen) if boot.id == name), None)
     if known is None:
         raise _unknown([name])
-    if known.id in seen.places:
+    if known.id in seen.places or known.kind == "boot":
         return known
     stored, problem = _archive(config).load(name)
     if stored is None:
@@ -292,7 +282,7 @@ def _last_reboot(config: Config, seen: Survey) -> Answer:
 
 def _reboot_told(entry: BootEntry, seen: Survey, booted: float | None, is_first: bool) -> Answer:
     """What the ledger says of the start of this boot.  is_first: it knows of no boot before."""
-    record = next((each for each in seen.records if each.id in entry.records[:1]), None)
+    record = next((each for each in seen.records if each.id == entry.cause), None)
     title = record.title if record else ""
     if record and record.kind == "console":
         from .diagnose import panic_told  # mostly there is no need of it
@@ -308,7 +298,7 @@ def _history(known: Sequence[BootEntry]) -> Answer:
     return {"text": ledger.history(list(known)),
             "boots": [{"number": each.number, "id": each.id, "firmware": each.firmware or None,
                        "kernel": each.kernel or None, "reason": each.reason or "unknown",
-                       "record": next(iter(each.records), None), "end": each.end or None,
+                       "record": each.cause or None, "end": each.end or None,
                        "time": each.time if each.trusted else None}
                       for each in reversed(known[-MOST_BOOTS:])]}
 
@@ -503,6 +493,17 @@ def _clear_memory(config: Config, seen: Survey, names: Sequence[str], force: boo
             kept[record.id] = why
         else:
             cleared.append(record.id)
+    if any(place.zone and place.zone[0] == "pmsg" for place in done):
+        _mark_again(config, seen)
+
+
+def _mark_again(config: Config, seen: Survey) -> None:
+    """Erasing what the last boot wrote to pmsg takes along what this one wrote, and with it how the
+    next boot sees that memory survived."""
+    here = this_boot(config.site)
+    entry = next((each for each in seen.boots if each.id == here.id), None)
+    if entry is not None:
+        boots.Memory(config.site).append(entry, moment(config.site))
 
 
 def shared_with(seen: Survey, record: Record, goes: Collection[str]) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +156,27 @@ def test_something_nobody_thought_of_is_still_an_answer(machine: Machine,
     monkeypatch.setattr(calls.service, "status", fails)
     answer = json.loads(rpcd.answer("status", b"{}", str(machine.conf)))
     assert "boom" in answer["error"]["message"] and answer["error"]["code"] == "io"
+
+
+@pytest.mark.parametrize(("path", "mode", "allowed"), [
+    ("log", 0o644, True), ("secret", 0o600, False), ("link", 0o644, False), ("fifo", 0o644, False)])
+def test_store_reads_only_what_everybody_may(ubus: Any, tmp_path: Path, path: str, mode: int,
+                                             allowed: bool) -> None:
+    file = tmp_path / path
+    if path == "link":
+        file.symlink_to("/etc/passwd")
+    elif path == "fifo":
+        os.mkfifo(file, mode)
+    else:
+        file.write_text("a line\n")
+        file.chmod(mode)
+    reply = ubus("store", path=str(file))
+    assert ("error" not in reply) is allowed
+    if not allowed:
+        assert reply["error"]["code"] == "bad-argument" and "ubus" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/proc/self/pagemap", "/dev/watchdog", "/etc/passwd", "/"])
+def test_store_reads_nothing_of_the_system(ubus: Any, path: str) -> None:
+    reply = ubus("store", path=path)
+    assert reply["error"]["code"] in ("bad-argument", "not-found")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lastlog_py import harvest, ledger, service
+from lastlog_py import boot, harvest, ledger, service
+from lastlog_py.archive_file import Entry, pack
 from lastlog_py.medium import journal_device
+from lastlog_py.medium.collect import collect
 from tests import samples, zones
 from tests.machine import Machine
 
@@ -235,6 +239,127 @@ def test_a_panic_on_the_way_down(router: Router, uptime: float) -> None:
     assert router.records()[0]["boot"]["number"] == 1
 
 
+def test_a_survived_oops_does_not_explain_a_later_hang(tmp_path: Path) -> None:
+    router = Router(tmp_path, journal=0)
+    router.archive.write_text("in the way")
+    router.boot()
+    router.panic(OOPS)
+    router.shutdown(90000.0)
+    assert router.boot()["reason"] == "clean"
+    again = router.boot()
+    assert (again["reason"], again["found"]) == ("unknown", [])
+
+
+def test_a_crash_keeps_its_boot_while_it_waits_in_its_zone(tmp_path: Path) -> None:
+    router = Router(tmp_path, journal=0)
+    router.archive.write_text("in the way")
+    router.boot()
+    router.panic()
+    router.firmware("25.12.0")
+    router.boot()
+    assert router.records()[0]["boot"]["firmware"] == "24.10.2 r1"
+    router.boot()
+    router.archive.unlink()
+    service.save(router.config())
+    assert router.records()[0]["boot"]["number"] == 1
+
+
+def test_two_panics_are_not_of_one_boot(router: Router) -> None:
+    router.boot()
+    router.panic(slot=0, when="1800000000.000001")
+    router.panic(OOM, slot=1, when="1800000300.000001")
+    reply = router.boot()
+    assert reply["reason"] == "oom"
+    assert [record["boot"]["number"] for record in router.records()] == [None, 1]
+
+
+def test_a_boot_that_went_on_after_its_clean_mark(router: Router) -> None:
+    router.boot()
+    router.shutdown(100.0)
+    router.uptime(5000.0)
+    router.harvest()
+    assert router.boot()["reason"] == "hang"
+
+
+def test_a_journal_that_cannot_be_read_is_no_loss_of_power(router: Router) -> None:
+    router.boot()
+    router.region.rename(router.region.with_suffix(".away"))
+    assert router.boot()["reason"] == "unknown"
+
+
+def test_a_lost_ledger_goes_on_counting_from_the_archive(router: Router) -> None:
+    for at in range(3):
+        router.boot()
+        router.panic(when=f"180000000{at}.000001")
+    router.boot()
+    Path(router.config().ledger).unlink()
+    router.power_cut()
+    assert router.boot()["boot"] == 4
+
+
+def test_a_restart_that_the_kernel_dumped_is_a_clean_one(router: Router) -> None:
+    router.boot()
+    router.panic(zones.log(5, "Shutdown#1 Part1"))
+    assert router.boot()["reason"] == "clean"
+
+
+def test_a_boot_number_beyond_reason(router: Router) -> None:
+    router.boot()
+    line = b"n=999999999\tid=forged"
+    journal_device.find(router.site()).append("boot", line, boot.moment(router.site()), 1)
+    for _ in range(3):
+        router.boot()
+    assert router.reason() == "hang"
+
+
+def test_without_a_place_for_the_lock(router: Router) -> None:
+    router.boot()
+    router.panic()
+    router.boot_id(2)
+    (router.root / "var/run/lastlog/harvest").unlink()
+    router.write("/var/run/lastlog/harvest/in-the-way", "")
+    reply = router.harvest()
+    assert len(reply["saved"]) == 1 and "noted" in reply["problems"][0]["what"]
+
+
+def test_a_ledger_that_is_a_pipe(router: Router) -> None:
+    os.mkfifo(router.config().ledger)
+    assert router.boot()["boot"] == 1
+    assert router.status()["last_reboot"]["reason"] == "unknown"
+
+
+def test_a_flood_of_logs_does_not_fill_the_archive(router: Router) -> None:
+    router.boot()
+    ring = journal_device.find(router.site())
+    for at in range(100):
+        ring.append("log", b"line %d\n" % at, boot.moment(router.site()), 1)
+    router.panic()
+    reply = router.boot()
+    saved = {record["id"] for record in router.records("log") if record["state"] != "captured"}
+    assert len(saved) == 16 and reply["saved"][0] == reply["found"][0]
+
+
+def test_the_time_of_a_boot_whose_clock_was_never_set(router: Router) -> None:
+    (router.root / "dev/rtc0").unlink()
+    router.configure(file="")
+    router.mtd(router.region.read_bytes())
+    router.region = router.root / "dev/mtd3"
+    router.boot()
+    began = time.time() - 0.5
+    router.panic(when=f"{began + 1.9:.6f}")
+    router.boot()
+    assert router.records()[0]["time_trusted"] is False
+
+
+def test_a_boot_can_be_shown(router: Router) -> None:
+    router.boot()
+    router.shutdown(500.0)
+    router.boot()
+    (newest, first) = router.records("boot")
+    assert "reason=clean" in service.get(router.config(), newest["id"])["text"]
+    assert "end=clean" in service.get(router.config(), first["id"])["text"]
+
+
 def test_the_same_crash_again_and_again(router: Router) -> None:
     router.boot()
     for at in range(5):
@@ -275,6 +400,46 @@ def test_what_cannot_be_saved_moves_into_the_journal_and_is_saved_later(router: 
     (record,) = router.records()
     assert reply["found"] == [] and reply["saved"] == [record["id"]]
     assert (record["state"], record["boot"]["number"]) == ("saved", 1)
+
+
+def test_a_drive_that_comes_late_is_saved_to_in_the_same_boot(router: Router) -> None:
+    router.boot()
+    router.archive.write_text("in the way")
+    router.panic()
+    (name,) = router.boot()["moved"]
+    router.archive.unlink()
+    assert router.harvest()["saved"] == [name]
+    assert (router.states(), router.harvest()["saved"]) == (["saved"], [])
+
+
+def test_what_moves_into_a_full_journal_pushes_out_no_crash(tmp_path: Path) -> None:
+    """Four crashes, and room for two of them: nothing is lost, however often it is tried."""
+    router = Router(tmp_path, journal=20480)
+    router.conf.write_text(router.conf.read_text().replace(
+        "config region", "\toption autosave '0'\nconfig region"))
+    router.boot()
+    for slot in range(4):
+        router.panic(b"".join(b"Oops#%d Part1\n" % (slot + 1) if at == 0 else b"%b %d\n" % (
+            line, slot) for at, line in enumerate(PANIC.splitlines())), slot)
+    for _ in range(3):
+        router.harvest()
+        router.boot()
+        assert len(router.records()) == 4
+    assert 0 < sum(router.slots()) < 4
+
+
+def test_a_forged_copy_in_the_journal_is_another_record(router: Router) -> None:
+    router.conf.write_text(router.conf.read_text().replace(
+        "config region", "\toption autosave '0'\nconfig region"))
+    router.boot()
+    router.panic()
+    (bare,) = collect(router.site()).found
+    forged = pack(Entry(bare.record._replace(text="nothing to see\n", raw=None)))
+    ring = journal_device.find(router.site())
+    ring.append("kernel", forged, boot.moment(router.site()), 1, form="record")
+    assert router.boot()["moved"] == [bare.record.id]
+    texts = {service.get(router.config(), each["id"])["text"] for each in router.records()}
+    assert texts == {bare.record.text, "nothing to see\n"}
 
 
 def test_without_a_journal_what_cannot_be_saved_stays(tmp_path: Path) -> None:
@@ -416,3 +581,63 @@ def test_a_panic_that_only_the_console_tells_of(router: Router) -> None:
     assert reply["record"] == record["id"] and record["state"] == "both"
     assert router.status()["last_reboot"]["text"].startswith(
         "Rebooted after a kernel panic: NULL pointer dereference")
+
+
+class Board(Machine):
+    """A router whose kernel does the writing: MTD device, running ramoops and pstore files."""
+
+    def __init__(self, folder: Path, phram: bool, ramoops: bool, mounted: bool) -> None:
+        super().__init__(folder)
+        self.write("/proc/sys/kernel/random/boot_id", "boot-1\n")
+        self.write("/proc/sys/kernel/osrelease", "6.1.192\n")
+        self.configure(journal_size=JOURNAL)
+        if ramoops:
+            self.ramoops(ZONE * 2, ZONE, console=ZONE)
+            self.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n" if mounted else "")
+        if phram:
+            self.mtd(zones.zone(ZONE, zones.dump(PANIC)) + zones.zone(ZONE, b"[    1.0] now\n")
+                     + bytes(JOURNAL))
+        if ramoops and mounted:
+            self.pstore("dmesg-ramoops-0", PANIC, "1700000000.000042")
+            self.pstore("console-ramoops-0", b"[    1.9] before\n", "1700000000.000042")
+
+    def sources(self) -> list[bool]:
+        """Whether the dump is still in its zone, and in its file."""
+        device = self.root / "dev/mtd3"
+        return [device.exists() and device.read_bytes()[4:12] not in (bytes(8), b"\xff" * 8),
+                (self.root / "sys/fs/pstore/dmesg-ramoops-0").exists()]
+
+
+@pytest.mark.parametrize(("phram", "ramoops", "mounted", "found"), [
+    (True, True, True, 1), (True, True, False, 1), (True, False, False, 1), (False, True, True, 1),
+    (False, True, False, 0), (False, False, False, 0)])
+def test_every_board(tmp_path: Path, phram: bool, ramoops: bool, mounted: bool,
+                     found: int) -> None:
+    board = Board(tmp_path, phram, ramoops, mounted)
+    reply = harvest.harvest(board.config())
+    assert (len(reply["found"]), reply["reason"]) == (found, "panic" if found else "unknown")
+    assert reply["saved"][:1] == reply["found"]
+    assert board.sources() == [False, False]
+    states = [each["state"] for each in service.list_records(board.config(), "kernel")["records"]]
+    assert states == ["saved"] * found
+    # The console's zone is this boot's by now: what it said before is saved, and not erased.
+    assert (board.root / "sys/fs/pstore/console-ramoops-0").exists() is mounted
+
+
+def test_a_board_with_pmsg_only(tmp_path: Path) -> None:
+    board = Board(tmp_path, phram=False, ramoops=True, mounted=True)
+    pmsg = board.write("/dev/pmsg0", "")
+    board.write("/sys/module/ramoops/parameters/pmsg_size", "65536\n")
+    harvest.harvest(board.config())
+    service.clear(board.config(), "all", force=True)
+    for number, end in ((2, "clean"), (3, "hang"), (4, "power-loss")):
+        if end == "clean":
+            harvest.shutdown(board.config(), lambda: b"")
+        board.write("/proc/sys/kernel/random/boot_id", f"boot-{number}\n")
+        left = board.root / "sys/fs/pstore/pmsg-ramoops-0"
+        left.unlink(missing_ok=True)
+        if end != "power-loss":
+            board.pstore("pmsg-ramoops-0", pmsg.read_bytes())
+        pmsg.write_bytes(b"")
+        assert harvest.harvest(board.config())["reason"] == end
+        assert pmsg.read_bytes() and left.exists() is (end != "power-loss")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import LastlogError, code_of
-from ..record import Problem, Record, Source
+from ..record import Problem, Record, Source, captured
 from ..site import Site
 from . import device, geometry, journal_device, journal_records, pstorefs, ramoops
 from .journal import MAGIC
@@ -172,7 +172,7 @@ def _parted(found: list[Found]) -> tuple[list[Found], list[Problem]]:
 def _joined(others: list[Found], journal: list[Found]) -> list[Found]:
     """Each record once: what was moved into the journal may still be where it was.
 
-    The journal's copy knows in which boot it happened.
+    The journal's copy knows in which boot it happened.  One that only calls itself so is another.
     """
     rows = list(others)
     index = {each.record.id: at for at, each in enumerate(rows)}
@@ -180,12 +180,25 @@ def _joined(others: list[Found], journal: list[Found]) -> list[Found]:
         at = index.setdefault(each.record.id, len(rows))
         if at == len(rows):
             rows.append(each)
-        else:
+        elif _says_the_same(rows[at].record, each.record):
             record = rows[at].record
             rows[at] = rows[at]._replace(
                 record=record._replace(boot=record.boot or each.record.boot),
                 places=rows[at].places + each.places)
+        else:
+            rows.append(each._replace(record=_renamed(each.record)))
     return rows
+
+
+def _says_the_same(one: Record, other: Record) -> bool:
+    return (one.kind, one.text, one.raw) == (other.kind, other.text, other.raw)
+
+
+def _renamed(record: Record) -> Record:
+    """`record` with the id of what is in it."""
+    fresh = captured(record.kind, record.text.encode(), record.source, time=record.time,
+                     raw=b"renamed")
+    return record._replace(id=fresh.id, crash=None)
 
 
 # --- the same record on two media

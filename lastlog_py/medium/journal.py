@@ -257,19 +257,23 @@ def largest(entries: list[Entry], capacity: int) -> int:
     return max(start - start % LINE, capacity - _rounded(end))
 
 
-def place(entries: list[Entry], capacity: int, size: int) -> tuple[int, list[Entry]] | None:
+def place(entries: list[Entry], capacity: int, size: int,
+          spare_crashes: bool = False) -> tuple[int, list[Entry]] | None:
     """Where a new record of `size` bytes (`room_for`) goes, and the entries that go for it.
 
-    None: there is no such place.  The newest whole kernel crash goes for nothing, not even for a
-    newer crash: it is an ordinary record once that one stands.  Of all places that is taken whose
-    newest victim is the oldest, so what goes is never newer than it would be if records were
-    dropped oldest first until there is room; among equals the one next behind the newest record.
+    spare_crashes: no kernel crash that is whole goes for it.  None: there is no such place.
+
+    The newest whole kernel crash goes for nothing, not even for a newer crash: it is an ordinary
+    record once that one stands.  Of all places that is taken whose newest victim is the oldest, so
+    what goes is never newer than it would be if records were dropped oldest first until there is
+    room; among equals the one next behind the newest record.
     """
     entries = sorted(entries, key=_extent)
     extents = [_extent(entry) for entry in entries]
     sequences = [entry.sequence for entry in entries]
-    keep, hand = _kept(entries), _hand(entries)
-    kept_at = entries.index(keep) if keep else -1
+    hand = _hand(entries)
+    keep = _crashes(entries) if spare_crashes else [each for each in (_kept(entries),) if each]
+    kept_at = [at for at, entry in enumerate(entries) if entry in keep]
     best: tuple[tuple[int, int, int], int, int, int] | None = None
     first = last = 0
     for start in [0, *(_rounded(end) for _, end in extents)]:
@@ -282,7 +286,7 @@ def place(entries: list[Entry], capacity: int, size: int) -> tuple[int, list[Ent
             last += 1
         newest = max(sequences[first:last], default=-1)
         cost = newest, last - first, (start - hand) % capacity
-        if not first <= kept_at < last and (best is None or cost < best[0]):
+        if (best is None or cost < best[0]) and not any(first <= at < last for at in kept_at):
             best = cost, start, first, last
     return (best[1], entries[best[2]:best[3]]) if best else None
 
@@ -299,8 +303,11 @@ def _rounded(offset: int) -> int:
 
 def _kept(entries: list[Entry]) -> Entry | None:
     """The entry that must not go: the newest kernel crash that is whole."""
-    crashes = [entry for entry in entries if entry.kind == "kernel" and not entry.torn]
-    return max(crashes, key=lambda entry: entry.sequence, default=None)
+    return max(_crashes(entries), key=lambda entry: entry.sequence, default=None)
+
+
+def _crashes(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.kind == "kernel" and not entry.torn]
 
 
 def _hand(entries: list[Entry]) -> int:

@@ -72,10 +72,11 @@ class Journal:
         return max(0, largest(self.read().entries, self.capacity) - MOST_HEADER - LINE)
 
     def append(self, kind: str, body: bytes, moment: Moment, boot: int, label: str = "",
-               form: str = "text") -> Entry:
+               form: str = "text", spare_crashes: bool = False) -> Entry:
         """Add a record, and see it there.
 
-        boot: number of this boot, 0 if it is not known.  Raises LastlogError: "no-space" if it
+        boot: number of this boot, 0 if it is not known.  spare_crashes: rather not at all than in
+        the place of a kernel crash.  Raises LastlogError: "no-space" if it
         cannot fit, "busy" if another writer does not end, "io", "read-only".
         """
         entry = Entry(kind, body, 0, boot, round(moment.uptime, 2), round(max(0, moment.time), 6),
@@ -86,7 +87,7 @@ class Journal:
         with _Opened(self.path, os.O_RDWR) as fd:
             if not _lock(fd, fcntl.LOCK_EX, PATIENCE):
                 raise _busy(self.path)
-            self._add(fd, entry)
+            self._add(fd, entry, spare_crashes)
         return entry
 
     def erase(self, entry: Entry) -> None:
@@ -109,14 +110,14 @@ class Journal:
     def _ring(self, fd: int) -> bytes:
         return _read(fd, self.start, self.capacity)
 
-    def _add(self, fd: int, entry: Entry) -> None:
+    def _add(self, fd: int, entry: Entry, spare_crashes: bool = False) -> None:
         """Place and write `entry`, under the lock."""
         there = scan(self._ring(fd)).entries
         last = there[-1].sequence if there else 0
         entry.sequence = min(last + 1, MOST_NUMBER)
         encoded = encode(entry)
         size = room_for(len(encoded))
-        spot = place(there, self.capacity, size)
+        spot = place(there, self.capacity, size, spare_crashes)
         if spot is None:
             raise _no_room(size, largest(there, self.capacity))
         entry.offset, entry.size = spot[0], size
