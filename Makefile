@@ -98,7 +98,7 @@ SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash bench ipk install clean tools
+.PHONY: help run test crash cycles bench ipk install clean tools
 
 help: ## this list
 	@echo 'lastlog $(LASTLOG_VERSION): why did the router reboot, and what did it say last?'
@@ -116,6 +116,9 @@ test: .venv/.ready tools ## the whole test suite, with ruff and mypy
 
 crash: .venv/.ready tools ## boot a real kernel in QEMU, crash it, reboot it, see what is retrieved
 	@$(PYTHON) -m tests.e2e.crash
+
+cycles: .venv/.ready tools ## a hundred crashes and boots of an emulated router (10 to 18 minutes)
+	@LASTLOG_CYCLES=100 $(PYTHON) -m pytest tests/e2e/router/test_cycles.py
 
 bench: .venv/.ready ## what it costs, as ratios; build/bench.json
 	@$(PYTHON) -m tests.bench

@@ -15,7 +15,7 @@ from .record import Boot, Record
 __all__ = ["boot_of", "crashed_boot", "ended_before", "labelled", "with_noted_boot"]
 
 CLOCK_SLACK = 2.0               # seconds between the clock of printk and that of /proc/uptime
-CLOCK_STEP = 120.0              # seconds: a clock that jumped by more was set by somebody
+CLOCK_STEP = 5.0                # seconds: a clock that jumped by more was set by somebody
 
 
 def boot_of(entry: BootEntry) -> Boot:

@@ -16,7 +16,7 @@ from .site import Site
 __all__ = ["Moment", "ThisBoot", "moment", "note", "this_boot"]
 
 NOTE = "/var/run/lastlog/boot"
-STEP = 120                      # seconds: a clock that jumped by more was set by somebody
+STEP = 2                        # seconds: a clock that jumped by more was set by somebody
 
 
 class Moment:

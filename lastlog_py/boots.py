@@ -78,14 +78,20 @@ class Memory:
         """What can tell the next boot that memory survived: see ledger.BootEntry.memory."""
         if self.ring is not None and self.problem is None:
             return "pmsg" if self.ring.what == "pmsg" else "journal"
-        console = read_small(self.site.system("/sys/module/ramoops/parameters/console_size"))
-        return "console" if console.strip() not in ("", "0") else ""
+        return "console" if _console_is_kept(self.site) else ""
 
 
 def _boots(entries: list[journal.Entry]) -> list[ledger.BootEntry]:
     lines = (ledger.parse(entry.body.decode("utf-8", "replace")) for entry in entries
              if entry.kind == "boot" and not entry.torn)
     return ledger.merged([line for line in lines if line], [])
+
+
+def _console_is_kept(site: Site) -> bool:
+    """Whether what the console says goes into a zone: kernel/printk's list of consoles tells, for
+    there are zones without a front-end too (fs/pstore/platform.c: pstore_register_console)."""
+    consoles = read_small(site.system("/proc/consoles")).splitlines()
+    return any(line.startswith(("ramoops", "pstore")) for line in consoles)
 
 
 def _is_mounted(site: Site) -> bool:

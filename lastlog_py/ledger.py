@@ -154,9 +154,17 @@ def write(path: str, boots: list[BootEntry]) -> None:
         os.rename(new, path)
         _sync(os.path.dirname(path))
     except OSError as error:
+        _remove(new)
         raise LastlogError(code_of(error), f"The boots cannot be noted in {path}: "
                            f"{error.strerror}.", "Make room there, or name another file with "
                            "option ledger; until then the history is short.") from None
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -251,7 +251,8 @@ def status(config: Config, seen: Survey | None = None) -> Answer:
     seen = seen or survey(config)
     captured = seen.captured()
     saved = sum(record.state in ("saved", "both") for record in seen.records)
-    dumps = [record for record in captured if record.kind == "kernel"]
+    dumps = [record for record in captured if record.kind == "kernel"
+             and any(place.medium != "journal" for place in seen.places[record.id])]
     unsaved = sum(record.state == "captured" for record in dumps)
     checks = readiness.judge(config, readiness.gather(config), len(dumps), unsaved, seen.zones)
     return {"armed": readiness.is_armed(checks), "checks": checks,
@@ -345,11 +346,10 @@ def reboot_reason(record: Record) -> str:
 
 def _boot_time(config: Config) -> float | None:
     """When this boot began, to the second; None if that is not known, or not about this region."""
-    now = clock.time()
-    uptime = read_small(config.site.system("/proc/uptime")).split(".")[0]
-    if config.site.file or not uptime.isdigit() or not clock_was_set(now):
+    now = moment(config.site)
+    if config.site.file or not now.trusted:
         return None
-    return float(int(now) - int(uptime))
+    return float(int(now.time) - int(now.uptime))
 
 
 def page_model(config: Config, name: str | None = None) -> Answer:

@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 # Debian's packages: the machine and the file systems for a real kernel, the compiler for a module
 # of it, the browser, the shell that routers have and the checker of its scripts, and Lua for LuCI's
 # old menus.
-TOOLS='qemu-system-x86 e2fsprogs gcc libelf1 chromium busybox-static shellcheck lua5.1'
+TOOLS='qemu-system-x86 qemu-system-mips e2fsprogs gcc libelf1 chromium busybox-static shellcheck
+lua5.1'
 
 say() {
 	echo "lastlog: $*" >&2

@@ -12,6 +12,7 @@ import pytest
 
 from lastlog_py import boot, harvest, ledger, service
 from lastlog_py.archive_file import Entry, pack
+from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal_device
 from lastlog_py.medium.collect import collect
 from tests import samples, zones
@@ -641,3 +642,34 @@ def test_a_board_with_pmsg_only(tmp_path: Path) -> None:
         pmsg.write_bytes(b"")
         assert harvest.harvest(board.config())["reason"] == end
         assert pmsg.read_bytes() and left.exists() is (end != "power-loss")
+
+
+def test_a_console_zone_that_nobody_writes_to_tells_nothing(tmp_path: Path) -> None:
+    """A kernel without the front-end has the zone all the same."""
+    for consoles, reason in (("tty0 -WU (EC p  ) 4:1\n", "unknown"),
+                             ("tty0 -WU\nramoops-1 -W-\n", "power-loss")):
+        board = Board(tmp_path / reason, phram=False, ramoops=True, mounted=True)
+        for name in ("dmesg-ramoops-0", "console-ramoops-0"):
+            (board.root / "sys/fs/pstore" / name).unlink()
+        board.write("/proc/consoles", consoles)
+        harvest.harvest(board.config())
+        board.write("/proc/sys/kernel/random/boot_id", "boot-2\n")
+        assert harvest.harvest(board.config())["reason"] == reason
+
+
+def test_a_region_that_is_all_journal(tmp_path: Path) -> None:
+    board = Machine(tmp_path).configure(journal_size=JOURNAL)
+    board.mtd(bytes(JOURNAL))
+    board.write("/proc/sys/kernel/random/boot_id", "boot-1\n")
+    assert harvest.harvest(board.config())["boot"] == 1
+    assert service.list_records(board.config())["problems"] == []
+
+
+def test_no_half_written_ledger_stays(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LastlogError, match="cannot be noted"):
+        ledger.write(router.config().ledger, [])
+    assert not list(Path(router.config().ledger).parent.glob("boots*"))

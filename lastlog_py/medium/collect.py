@@ -102,6 +102,8 @@ def _from_region(site: Site) -> tuple[list[Found], list[Problem], int]:
         region = where.read()
     except LastlogError as error:
         return [], [_no_region(site, error)], 0
+    if not where.size and where.journal_size:
+        return [], [], 0                # all of it is the journal: a board without ramoops
     contents = ramoops.records(region, geometry.candidates(site), where.live)
     problems = list(contents.problems)
     short = where.size - len(region)

@@ -11,7 +11,7 @@ from lastlog_py import __version__
 
 from .make import ROOT, make
 
-TARGETS = ["help", "run", "test", "crash", "bench", "ipk", "install", "clean"]
+TARGETS = ["help", "run", "test", "crash", "cycles", "bench", "ipk", "install", "clean"]
 
 
 def test_without_a_target_it_helps() -> None:
