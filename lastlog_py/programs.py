@@ -12,14 +12,17 @@ import time
 
 from .site import Site
 
-__all__ = ["NOT_FOUND", "TIMED_OUT", "find", "run"]
+__all__ = ["NOT_FOUND", "TIMED_OUT", "UNKNOWN", "find", "run"]
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 MOST = 65536                    # bytes of output that are kept: its end
 
 NOT_FOUND, NOT_RUN, TIMED_OUT = 127, 126, 124       # as a shell and timeout(1) say it
+UNKNOWN = 125                   # it has ended, and nobody knows how
 
 SIGKILL, SIGPIPE = 9, 13        # on every architecture; the module signal costs an import
+SIGCHLD = (17, 18)              # 18 on MIPS; the other one is what a program starts with anyway
+GIVEN_UP = 1.0                  # seconds until a program that cannot even be killed is left behind
 PAUSE = 0.02                    # seconds, at most, between two looks
 
 
@@ -39,7 +42,8 @@ def run(site: Site, words: list[str], env: dict[str, str] | None = None, stdin: 
 
     env: variables beside PATH.  stdin: what it reads.  The output is stdout and stderr together,
     its last MOST bytes.  The status is 128 + n if signal n ended it, NOT_FOUND if there is no such
-    program, NOT_RUN if it cannot be started, TIMED_OUT if it was killed after `seconds`.
+    program, NOT_RUN if it cannot be started, TIMED_OUT if it was killed after `seconds`, UNKNOWN
+    if this process was started with SIGCHLD ignored.
     """
     path = find(site, words[0])
     if path is None:
@@ -59,9 +63,9 @@ def run(site: Site, words: list[str], env: dict[str, str] | None = None, stdin: 
 
 
 def _spawn(path: str, words: list[str], env: dict[str, str], stdin: int, stdout: int) -> int:
-    """Its pid.  It leads a group of its own, so that what it starts can be ended with it, and
-    SIGPIPE, which Python ignores, ends it as usual."""
-    return os.posix_spawn(path, words, env, setpgroup=0, setsigdef=(SIGPIPE,),
+    """Its pid.  It leads a group of its own, so that what it starts can be ended with it;
+    SIGPIPE, which Python ignores, ends it as usual, and it can wait for what it starts."""
+    return os.posix_spawn(path, words, env, setpgroup=0, setsigdef=(SIGPIPE, *SIGCHLD),
                           file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0),
                                         (os.POSIX_SPAWN_DUP2, stdout, 1),
                                         (os.POSIX_SPAWN_DUP2, stdout, 2)])
@@ -118,7 +122,10 @@ def _heard(said: int, output: bytes) -> tuple[bytes, bool]:
 
 def _ended(pid: int) -> int | None:
     """Its exit status; None: it runs."""
-    done, status = os.waitpid(pid, os.WNOHANG)
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return UNKNOWN                  # SIGCHLD is ignored: the kernel has put it away
     if not done:
         return None
     code = os.waitstatus_to_exitcode(status)
@@ -126,12 +133,18 @@ def _ended(pid: int) -> int | None:
 
 
 def _kill(pid: int) -> None:
-    """End the program, which has not been waited for, and its group."""
-    try:
-        os.killpg(pid, SIGKILL)
-    except OSError:
-        os.kill(pid, SIGKILL)           # it has no group yet
-    os.waitpid(pid, 0)
+    """End the program, which has not been waited for, and its group, which it may have left.
+
+    One that waits for a broken device ends when the device does: it is left behind.
+    """
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, SIGKILL)
+        except OSError:
+            pass
+    until = time.monotonic() + GIVEN_UP
+    while _ended(pid) is None and time.monotonic() < until:
+        time.sleep(PAUSE)
 
 
 def _close(*descriptors: int) -> None:

@@ -9,11 +9,10 @@ a name.
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from . import memory_map
+from . import memory_map, setup
 from .config import Config
 from .errors import LastlogError
 from .medium.device import read_small
@@ -49,10 +48,13 @@ class Region(NamedTuple):
     why: str
     is_reserved: bool = False   # the running kernel leaves it alone already
     given: int | None = None    # what ramoops has been given at its start; None: nothing yet
+    has_journal: bool = True    # this kernel has MTD, through which lastlog reaches it
 
     @property
     def journal_size(self) -> int:
-        return max(self.size // 8, 0x4000) if self.given is None else self.size - self.given
+        if self.given is not None:
+            return self.size - self.given
+        return max(self.size // 8, 0x4000) if self.has_journal else 0
 
     @property
     def record_size(self) -> int:
@@ -83,17 +85,19 @@ def propose(config: Config) -> Answer:
     entries = memory_map.iomem(site)
     if wrong := memory_map.unreadable(entries):
         raise wrong
-    machine = _machine(site)
+    machine = memory_map.machine(site)
     region = _there_already(site, entries) or _known(site, entries) or \
         _placed(site, entries, machine)
+    region = region._replace(has_journal=setup.has_mtd(site))
     cells = _cells(site)
     tree = _device_tree(region, cells) if cells and not region.is_reserved else None
     line = None if region.is_reserved else _command_line(region, entries, machine)
     is_said = (site.address, site.size) == (region.address, region.size)
-    uci = None if is_said and region.is_reserved else _uci(region)
+    is_all_given = region.given == region.size
+    uci = None if is_all_given or (is_said and region.is_reserved) else _uci(region)
     return {"region": _plain(region), "reserved": region.is_reserved, "why": region.why,
             "device_tree": tree, "command_line": line, "uci": uci,
-            "notes": _notes(region, machine, tree, line, uci)}
+            "notes": _notes(region, machine, tree, line, uci) + _mapped(site, region, uci)}
 
 
 def _plain(region: Region) -> Answer:
@@ -102,16 +106,6 @@ def _plain(region: Region) -> Answer:
     return {"address": f"0x{region.address:x}", "size": region.size,
             "journal_size": region.journal_size,
             **(sizes if region.given is None else dict.fromkeys(sizes))}
-
-
-def _machine(site: Site) -> str:
-    """ "x86", "mips", "arm", "arm64" or "other".  The file is there since Linux 6.1."""
-    name = read_small(site.system("/proc/sys/kernel/arch")).strip() or os.uname().machine
-    if name == "x86_64" or (name[:1] == "i" and name.endswith("86")):
-        return "x86"
-    if name == "aarch64":
-        return "arm64"
-    return next((each for each in ("mips", "arm") if name.startswith(each)), "other")
 
 
 def _cells(site: Site) -> tuple[int, int] | None:
@@ -138,7 +132,7 @@ def _there_already(site: Site, entries: list[Range]) -> Region | None:
     for each in _joined(nodes) + said + _set_aside(site, entries):
         if _size(each) >= LEAST and memory_map.refusal(site, each.start, _size(each)) is None:
             given = next((_size(node) for node in nodes if node.start == each.start
-                          and node.name.startswith("ramoops")), None)
+                          and node.driver == "ramoops"), None)
             return Region(each.start, _size(each), "It is set aside already, and nothing uses it.",
                           True, given)
     return None
@@ -171,15 +165,13 @@ def _parameter(site: Site, name: str) -> int:
 
 
 def _set_aside(site: Site, entries: list[Range]) -> list[Range]:
-    """What a kernel command line with memmap= or mem= may have kept from the system: entries
-    that are merely reserved, and gaps between System RAM."""
-    words = read_small(site.system("/proc/cmdline")).split()
-    if not any(word.startswith(("memmap=", "mem=")) for word in words):
-        return []
-    blocks = _blocks(entries)
-    gaps = [Range(below.end, above.start) for below, above in pairwise(blocks)
+    """What the kernel command line has kept from the system: entries that are merely reserved, and
+    gaps between System RAM."""
+    named = memory_map.set_aside(site, entries)
+    gaps = [Range(below.end, above.start) for below, above in pairwise(_blocks(entries))
             if below.end < above.start]
-    return [each for each in entries if each.name == "Reserved" and each.start >= MIB] + gaps
+    return [each for each in [*entries, *gaps] if each.name in ("Reserved", "")
+            and not uncovered(each, named)]
 
 
 def _blocks(entries: list[Range]) -> list[Range]:
@@ -261,7 +253,7 @@ def _device_tree(region: Region, cells: tuple[int, int]) -> str:
     """Two nodes side by side, so that ramoops runs as early as it can.  No-map: what a crash wrote
     must not stay in a cache that the reset empties."""
     part = region.size - region.journal_size
-    journal = region.address + part
+    journal = _journal_node(region, cells) if region.journal_size else ""
     return f"""\
 / {{
 	reserved-memory {{
@@ -278,13 +270,18 @@ def _device_tree(region: Region, cells: tuple[int, int]) -> str:
 			pmsg-size = <0x{region.pmsg_size:x}>;
 			ecc-size = <{ECC}>;
 		}};
+{journal}	}};
+}};
+"""
 
-		lastlog@{journal:x} {{
-			reg = <{_cell_words(journal, cells[0])} {_cell_words(region.journal_size, cells[1])}>;
+
+def _journal_node(region: Region, cells: tuple[int, int]) -> str:
+    address = region.address + region.size - region.journal_size
+    return f"""
+		lastlog@{address:x} {{
+			reg = <{_cell_words(address, cells[0])} {_cell_words(region.journal_size, cells[1])}>;
 			no-map;
 		}};
-	}};
-}};
 """
 
 
@@ -324,19 +321,28 @@ def _uci(region: Region) -> str:
     return "\n".join(["config region 'ram'", *lines, ""])
 
 
+def _mapped(site: Site, region: Region, uci: str | None) -> list[str]:
+    """What a region that is reserved already needs before lastlog can write its journal there."""
+    return ["phram cannot have this memory as it is, so there would be no journal. "
+            + setup.NEEDS_NO_MAP] if uci and region.is_reserved and region.journal_size \
+        and setup.stays_mapped(site, region.address, region.size) else []
+
+
 def _notes(region: Region, machine: str, tree: str | None, line: str | None,
            uci: str | None) -> list[str]:
     notes = [] if region.is_reserved else ["Nothing has been changed. What is proposed takes "
                                            "effect with the next boot; lastlog status then says "
                                            "whether the router is armed."]
-    if region.is_reserved:
+    if region.given == region.size:
+        notes.append("There is nothing to configure: ramoops uses all of it, and the records are "
+                     "in /sys/fs/pstore." + (_MORE if region.has_journal else ""))
+    elif region.is_reserved:
         notes.append("There is nothing to reserve. The section for /etc/config/lastlog is all "
                      "that lastlog needs; then run /etc/init.d/lastlog restart." if uci else
                      "There is nothing to do: the configuration names it already. lastlog status "
                      "says whether the router is armed.")
-    if region.given == region.size:
-        notes.append("ramoops uses all of it, so there is no room for the journal. To have one, "
-                     "make the region in the device tree larger and leave the end to lastlog.")
+    if not region.has_journal:
+        notes.append("This kernel has no MTD, so there is no journal.")
     if tree:
         notes.append("Put the nodes into the board's .dts and build the firmware anew: a running "
                      "device tree cannot be changed. With them ramoops starts by itself.")
@@ -353,6 +359,9 @@ def _notes(region: Region, machine: str, tree: str | None, line: str | None,
         notes.append("On this machine only its device tree can reserve memory, and it shows none.")
     return notes
 
+
+_MORE = (" To have a journal as well, make the region larger where it is reserved, or ramoops' "
+         "part smaller, and leave the end to lastlog.")
 
 _LINE_NOTES = {
     "x86": r"A $ has a meaning in GRUB: write memmap=…\$0x… in /boot/grub/grub.cfg, and "

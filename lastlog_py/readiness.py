@@ -14,6 +14,7 @@ from . import CLOCK_FLOOR, boot
 from .config import Config
 from .errors import LastlogError
 from .medium import device
+from .site import Site
 
 __all__ = ["gather", "is_armed", "judge"]
 
@@ -28,6 +29,7 @@ _FILES = {"panic": "/proc/sys/kernel/panic",
           "ramoops_size": f"{_RAMOOPS}/mem_size",
           "record_size": f"{_RAMOOPS}/record_size",
           "console_size": f"{_RAMOOPS}/console_size",
+          "ftrace_size": f"{_RAMOOPS}/ftrace_size",
           "pmsg_size": f"{_RAMOOPS}/pmsg_size",
           "ecc": f"{_RAMOOPS}/ecc",
           "boot_id": "/proc/sys/kernel/random/boot_id",
@@ -53,7 +55,7 @@ def gather(config: Config) -> dict[str, str]:
     facts = {name: device.read_small(config.site.system(path)).strip()
              for name, path in _FILES.items()}
     mounts = device.read_small(config.site.system("/proc/mounts"))
-    facts["pstore"] = "\n".join(line for line in mounts.splitlines() if " pstore " in line)
+    facts["pstore"] = "mounted" if " /sys/fs/pstore pstore " in mounts else ""
     facts["service"] = _service(config)
     facts["clock"] = _clock()
     facts["archive"] = _archive_state(config.archive)
@@ -62,14 +64,14 @@ def gather(config: Config) -> dict[str, str]:
 
 
 def _service(config: Config) -> str:
-    """The links that start the boot service; "" if there are none; "?" where this system has no
-    such links."""
+    """The links that start and stop the boot service; "" if there are none; "?" where this system
+    has no such links."""
     try:
         names = os.listdir(config.site.system(_SERVICES))
     except OSError:
         return "?"
-    return " ".join(sorted(name for name in names
-                           if name.startswith("S") and name.endswith("lastlog")))
+    return " ".join(sorted(name for name in names if name[:1] in ("S", "K")
+                           and name[1:3].isdigit() and name[3:] == "lastlog"))
 
 
 def _clock() -> str:
@@ -122,7 +124,7 @@ def judge(config: Config, facts: dict[str, str], captured: int, unsaved: int,
     if where is not None and where.what == "file":
         checks += [_zones_of_file(zones), _journal(config, where)]
     else:
-        checks += [_memory(config, facts), _zones(config, facts), _phram(where),
+        checks += [_memory(config, facts), _zones(config, facts), _phram(config, where, missing),
                    _journal(config, where), _pstore(facts, where), _compression(facts),
                    _ecc(config, facts), _strict_devmem(config), _panic(facts),
                    _panic_on_oops(facts), _core_pattern(config, facts), _service_enabled(facts),
@@ -145,7 +147,14 @@ def _check(name: str, state: str, title: str, found: str, fix: str = "") -> Chec
 
 def _region(config: Config, where: device.Device | None, missing: LastlogError | None,
             facts: dict[str, str]) -> Check:
+    from . import setup  # not for `gather`
+
     title = "Persistent memory"
+    wrong = "" if config.site.file else setup.ill_said(config)
+    if wrong:
+        runs = where is not None or _has_ramoops(facts) or _other_backend(facts)
+        return _check("region", "warn" if runs else "fail", title, "after the next reboot nothing "
+                      f"is loaded: {wrong}", f"Correct the region section in {config.path}.")
     if where is not None:
         kind = "a file in the memory's place" if where.what == "file" else "an MTD device"
         size = where.size + where.journal_size
@@ -153,7 +162,10 @@ def _region(config: Config, where: device.Device | None, missing: LastlogError |
     if _has_ramoops(facts):
         return _check("region", "ok", title, "ramoops has reserved memory; lastlog reads it "
                       "through /sys/fs/pstore")
-    if config.site.file and missing is not None:
+    if _other_backend(facts):
+        return _check("region", "ok", title, f"the kernel keeps crashes with {facts['backend']}; "
+                      "lastlog reads them through /sys/fs/pstore")
+    if missing is not None and (config.site.file or device.named(config.site)):
         return _check("region", "fail", title, missing.message, missing.hint)
     return _check("region", "fail", title, f'no memory survives a reboot: there is neither ramoops '
                   f'nor an MTD device named "{config.site.mtd}"', "lastlog propose prints how to "
@@ -168,6 +180,11 @@ def _has_ramoops(facts: dict[str, str]) -> bool:
         facts["backend"] == "" and facts["ramoops_address"] not in ("", "0"))
 
 
+def _other_backend(facts: dict[str, str]) -> str:
+    """What else pstore keeps crashes with: the firmware's variables, for example."""
+    return facts["backend"] if facts["backend"] not in ("", "(null)", "ramoops") else ""
+
+
 def _driver(facts: dict[str, str]) -> tuple[int, int] | None:
     """Where ramoops runs, address and size; None: nowhere."""
     address, size = _number(facts["ramoops_address"]), _number(facts["ramoops_size"])
@@ -179,29 +196,37 @@ def _number(text: str) -> int:
 
 
 def _memory(config: Config, facts: dict[str, str]) -> Check:
-    """The range that is used must be allowed; one that is only configured merely ought to be."""
+    """What the configuration names is judged: what the kernel itself gave ramoops is its own
+    affair, and need not be visible in its maps (reserve_mem=, ramoops.mem_address=)."""
     from .memory_map import Range, refusal  # not for `gather`
 
     title = "Nobody else uses that memory"
     site = config.site
-    said = (site.address, site.size) if site.address is not None and site.size else None
-    used = _driver(facts) or said
-    if used is None:
-        return _check("memory", "unknown", title, "nothing says where the memory is",
-                      "Set option address and option size of the region.")
-    for address, size in dict.fromkeys((used, said or used)):
-        error = refusal(site, address, size)
-        if error is not None:
-            state = "unknown" if error.code == "io" else \
-                "fail" if (address, size) == used else "warn"
-            return _check("memory", state, title, error.message, error.hint)
-    whole = said if said is not None and said[0] == used[0] else used
-    return _check("memory", "ok", title, f"{Range(whole[0], sum(whole))} is set aside from the "
-                  "system's memory")
+    runs = _driver(facts)
+    if site.address is None or not site.size:
+        if runs is None:
+            return _check("memory", "unknown", title, "nothing says where the memory is",
+                          "Set option address and option size of the region.")
+        return _check("memory", "ok", title, "the kernel itself, its device tree or its command "
+                      f"line gave {Range(runs[0], sum(runs))} to ramoops")
+    said = Range(site.address, site.address + site.size)
+    error = refusal(site, site.address, site.size)
+    if error is None:
+        return _check("memory", "ok", title, f"{said} is set aside from the system's memory")
+    is_used = runs is None or said.overlaps(Range(runs[0], sum(runs)))
+    state = "unknown" if error.code == "io" else "fail" if is_used else "warn"
+    return _check("memory", state, title, error.message, error.hint)
 
 
 def _zones(config: Config, facts: dict[str, str]) -> Check:
+    from . import setup  # not for `gather`
+
     title = "Kernel crashes are recorded"
+    if backend := _other_backend(facts):
+        return _check("zones", "warn", title, f"the kernel keeps them with {backend}, not with "
+                      "ramoops; lastlog reads them from /sys/fs/pstore", "To have them in memory "
+                      "that lastlog can read by itself, put pstore.backend=ramoops on the kernel "
+                      "command line.")
     if not _has_ramoops(facts):
         return _check("zones", "fail", title, *_why_no_ramoops(facts))
     runs = _driver(facts)
@@ -209,20 +234,50 @@ def _zones(config: Config, facts: dict[str, str]) -> Check:
         return _check("zones", "ok", title, "ramoops is loaded and writes the log of a crash "
                       "into the memory")
     found = f"ramoops is loaded, with {_kib(runs[1])} at 0x{runs[0]:x}: {_zone_sizes(facts)}"
-    site = config.site
-    said = (site.address, (site.size or 0) - site.journal_size)
-    if site.address is not None and site.size and said != runs:
-        return _check("zones", "warn", title, found, f"The configuration says {_kib(said[1])} at "
-                      f"0x{site.address:x}: correct it in {config.path}, or what else provides "
-                      "ramoops with memory.")
-    return _check("zones", "ok", title, found)
+    if no_dumps := _without_dumps(facts):
+        return _check("zones", no_dumps, title, f"{found}, and none for crashes", "Set option "
+                      "record_size to 0x1000 or more in the region section, or record-size in the "
+                      "device tree's node, and reboot.")
+    said = _said_otherwise(config.site, runs)
+    if said:
+        return _check("zones", "warn", title, found, said)
+    waiting = [each for each in setup.not_in_force(config.site) if "option ecc" not in each]
+    return _check("zones", "warn" if waiting else "ok", title, "; ".join([found, *waiting]),
+                  _until(waiting))
+
+
+def _until(waiting: list[str]) -> str:
+    """What to do about options that are not in force."""
+    return "" if not waiting else "reboot" if any("next reboot" in each for each in waiting) else \
+        "Leave these options out of the region section, or change them where ramoops has them from."
+
+
+def _without_dumps(facts: dict[str, str]) -> str:
+    """ "fail" if no part is for crashes, "warn" if the console's may hold them; "" if there is one.
+
+    The driver rounds sizes down to powers of two, and writes record_size back; kernels before 5.x
+    do not write back the others, whose default of 4096 then stays.
+    """
+    if not facts["record_size"].isdigit() or _number(facts["record_size"]):
+        return ""
+    return "warn" if _number(facts["console_size"]) else "fail"
+
+
+def _said_otherwise(site: Site, runs: tuple[int, int]) -> str:
+    """What to do if the configuration names other memory than ramoops runs on; "" if not."""
+    if site.address is None or not site.size:
+        return ""
+    part = site.size - site.journal_size
+    if (site.address, part) == runs:
+        return ""
+    return (f"The configuration says {_kib(part)} at 0x{site.address:x}. To use what runs, set "
+            f"option address 0x{runs[0]:x}, option size 0x{runs[1]:x} and option journal_size 0; "
+            "or take away what gives ramoops that memory (a device tree's node, ramoops.… on the "
+            "kernel command line, /etc/modules.d), and reboot.")
 
 
 def _why_no_ramoops(facts: dict[str, str]) -> tuple[str, str]:
     """What was found, and what to do."""
-    if facts["backend"] not in ("", "(null)"):
-        return (f"the kernel keeps crashes with {facts['backend']}, not with ramoops",
-                "Put pstore.backend=ramoops on the kernel command line.")
     if facts["ramoops_address"] not in ("", "0"):
         return ("ramoops is loaded, but the kernel does not record crashes with it",
                 "dmesg says what it did not like; correct the sizes of the region.")
@@ -233,8 +288,8 @@ def _why_no_ramoops(facts: dict[str, str]) -> tuple[str, str]:
 
 def _zone_sizes(facts: dict[str, str]) -> str:
     sizes = ((name.partition("_")[0], _number(facts[name]))
-             for name in ("record_size", "console_size", "pmsg_size"))
-    return ", ".join(f"{name} {_kib(size)}" for name, size in sizes if size)
+             for name in ("record_size", "console_size", "ftrace_size", "pmsg_size"))
+    return ", ".join(f"{name} {_kib(size)}" for name, size in sizes if size) or "no zones"
 
 
 def _kib(size: int) -> str:
@@ -248,23 +303,43 @@ def _zones_of_file(zones: int) -> Check:
                   "" if zones else "The kernel divides it when ramoops is loaded.")
 
 
-def _phram(where: device.Device | None) -> Check:
+def _phram(config: Config, where: device.Device | None, missing: LastlogError | None) -> Check:
+    from . import setup  # not for `gather`
+
     title = "lastlog reaches the memory itself"
-    if where is None:
-        return _check("phram", "warn", title, "phram shows no MTD device: no journal, and damaged "
-                      "records cannot be read", "Install kmod-mtd-phram and set option address "
-                      "and option size of the region.")
-    return _check("phram", "ok", title, f"phram is loaded, with "
-                  f"{_kib(where.size + where.journal_size)} at {where.path}")
+    if where is not None:
+        return _check("phram", "ok", title, f"phram is loaded, with "
+                      f"{_kib(where.size + where.journal_size)} at {where.path}")
+    if not setup.has_mtd(config.site):
+        return _check("phram", "warn", title, _NO_MTD, _WITHOUT_JOURNAL)
+    if missing is not None and device.named(config.site):
+        return _check("phram", "warn", title, missing.message, missing.hint)
+    if config.site.address is not None and setup.stays_mapped(
+            config.site, config.site.address, config.site.size or 0):
+        return _check("phram", "warn", title, "phram cannot have memory that the kernel maps: no "
+                      "journal", setup.NEEDS_NO_MAP)
+    return _check("phram", "warn", title, "phram shows no MTD device: no journal, and damaged "
+                  "records cannot be read", "Install kmod-mtd-phram and set option address "
+                  "and option size of the region.")
+
+
+_NO_MTD = "this kernel has no MTD, so no journal; crashes are read through /sys/fs/pstore"
+_WITHOUT_JOURNAL = "Nothing is lost by it but the journal: with option journal_size 0 ramoops has" \
+    " all of the memory."
 
 
 def _journal(config: Config, where: device.Device | None) -> Check:
-    from .medium import journal_device  # not for `gather`
+    from . import setup  # not for `gather`
+    from .medium import journal_device
 
     title = "Logs and harvested records have a place"
     try:
         found = journal_device.find(config.site)
     except LastlogError as error:
+        if where is None and not setup.has_mtd(config.site):
+            return _check("journal", "warn", title, "this kernel has no MTD, so no journal",
+                          "Set option pmsg_size, so that logs can be stored through /dev/pmsg0 "
+                          "for one boot.")
         if where is None:
             return _check("journal", "warn", title, "no memory that lastlog itself can write: "
                           "logs cannot be stored, and a power cut looks like any other reboot",
@@ -302,12 +377,16 @@ def _compression(facts: dict[str, str]) -> Check:
 
 def _ecc(config: Config, facts: dict[str, str]) -> Check:
     """For a device tree's region the driver's own parameter stays 0."""
-    from .medium.geometry import candidates, parity_bytes  # not for `gather`
+    from . import setup  # not for `gather`
+    from .medium.geometry import candidates, parity_bytes
 
     title = "Bits that a reboot flips are repaired"
     said = {each.origin: each.ecc for each in candidates(config.site)}
     runs = said.get("the ramoops driver", parity_bytes(_number(facts["ecc"])))
     ecc = runs if _has_ramoops(facts) else max(said.values(), default=0)
+    waiting = [each for each in setup.not_in_force(config.site) if "option ecc" in each]
+    if waiting:
+        return _check("ecc", "warn", title, waiting[0], _until(waiting))
     if ecc:
         return _check("ecc", "ok", title, f"{ecc} check bytes repair {ecc // 2} damaged bytes in "
                       "every 128")
@@ -367,14 +446,14 @@ def _panic_on_oops(facts: dict[str, str]) -> Check:
 
 
 def _core_pattern(config: Config, facts: dict[str, str]) -> Check:
-    from .setup import HANDLER, core_pattern  # not for `gather`
+    from . import setup  # not for `gather`
 
     title = "Crashes of programs are kept"
-    if not os.path.exists(config.site.system(HANDLER)):
+    if not os.path.exists(config.site.system(setup.HANDLER)):
         return _check("core_pattern", "unknown", title, "crashes of programs are not kept yet, "
                       "only those of the kernel")
     restart = "/etc/init.d/lastlog restart"
-    if facts["core_pattern"].split()[:1] != core_pattern().split()[:1]:
+    if facts["core_pattern"].split()[:1] != setup.core_pattern().split()[:1]:
         return _check("core_pattern", "warn", title, "kernel.core_pattern is "
                       f"'{facts['core_pattern']}', which is not lastlog's", restart)
     if facts["core_pipe_limit"] in ("", "0"):
@@ -388,10 +467,14 @@ def _service_enabled(facts: dict[str, str]) -> Check:
     title = "lastlog starts at boot"
     if facts["service"] == "?":
         return _check("service", "unknown", title, f"this system has no {_SERVICES}")
-    if not facts["service"]:
-        return _check("service", "warn", title, "the boot service is not enabled: after a crash "
-                      "nobody fetches the records", "/etc/init.d/lastlog enable")
-    return _check("service", "ok", title, f"{_SERVICES}/{facts['service']}")
+    links = facts["service"].split()
+    missing = [why for letter, why in (
+        ("S", "the boot service is not enabled: after a crash nobody fetches the records"),
+        ("K", "nothing marks a clean shutdown: every reboot looks like a hang or a reset"))
+        if not any(link.startswith(letter) for link in links)]
+    if missing:
+        return _check("service", "warn", title, missing[0], "/etc/init.d/lastlog enable")
+    return _check("service", "ok", title, f"{_SERVICES}: {facts['service']}")
 
 
 def _harvest(config: Config, facts: dict[str, str]) -> Check:

@@ -261,8 +261,16 @@ def _unused_journal(site: Site, where: Device, region: bytes, slack: int) -> lis
     entries = journal.scan(region[ring.start:end]).entries
     free = [Extent(ring.start + at, ring.start + at + size, ring.start + at)
             for at, size in journal.gaps(entries, ring.capacity)]
-    return _without(free, [(ring.start + at, size)
-                           for at, size in _ahead(entries, ring.capacity, slack)])
+    ahead = [(ring.start + at, size) for at, size in _ahead(entries, ring.capacity, slack)]
+    return _without(free, ahead + _left_by_zones(region, ring.start))
+
+
+def _left_by_zones(region: bytes, start: int) -> list[tuple[int, int]]:
+    """(offset, size) of what ramoops left behind `start`, if it had that part too before it was
+    named journal: nothing else shows it any more."""
+    dumps = [(record.source.offset or 0, HEADER_SIZE + record.source.size + TAIL)
+             for record in ramoops.records(region).records]
+    return dumps + [(start + at, size) for at, size in _readable(region[start:])]
 
 
 def _ahead(entries: list[journal.Entry], capacity: int, slack: int) -> list[tuple[int, int]]:

@@ -20,7 +20,12 @@ from .medium import device
 from .medium.device import read_small
 from .site import Site
 
-__all__ = ["HANDLER", "arm", "core_pattern", "mtd_size", "ramoops_works", "record_size"]
+__all__ = ["HANDLER", "NEEDS_NO_MAP", "arm", "core_pattern", "has_mtd", "ill_said", "mtd_size",
+           "not_in_force", "ramoops_works", "record_size", "stays_mapped"]
+
+TYPE_CHECKING = False           # the type checker takes it for true; typing costs half a start
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Problem = tuple[str, str, str]          # where, what, "info" | "warning" | "error"
 
@@ -47,7 +52,16 @@ def arm(config: Config) -> list[Problem]:
     """
     if config.site.file:
         return []
-    return [*_sysctls(config), *_region(config.site), *_pstore(config.site)]
+    return [*_tried("sysctl", _sysctls, config), *_tried("region", _region, config),
+            *_tried("pstore", _pstore, config.site)]
+
+
+def _tried(where: str, step: Callable[..., list[Problem]], *given: object) -> list[Problem]:
+    """What `step` found; what it did not think of is a problem too, and other steps go on."""
+    try:
+        return step(*given)
+    except OSError as error:
+        return [(where, f"it failed: {error.strerror or error}", "error")]
 
 
 # --- kernel settings
@@ -114,28 +128,39 @@ def _put(site: Site, path: str, value: str) -> str:
 # --- the region
 
 
-def _region(site: Site) -> list[Problem]:
+def _region(config: Config) -> list[Problem]:
     """Load what is missing on the region that the configuration names, if it names one."""
+    site = config.site
     if site.address is None and site.size is None:
         return []
-    if wrong := _ill_said(site):
+    if wrong := ill_said(config):
         return [("region", wrong, "error")]
     address, size = site.address or 0, site.size or 0
     part = size - site.journal_size
     found = _compared(site, address, part)
-    missing = [load for load, there in ((_ramoops, not part or ramoops_works(site)),
-                                        (_phram, mtd_size(site) is not None)) if not there]
+    missing = [each for each, there in (
+        (("ramoops", _ramoops), not part or ramoops_works(site)),
+        (("phram", _phram), mtd_size(site) is not None)) if not there]
     refused = memory_map.refusal(site, address, size) if missing else None
     if refused:
         return [*found, ("region", f"{refused.message} {refused.hint} Nothing was loaded.",
                          "error")]
-    for load in missing:
-        found += load(site, address, size)
+    for where, load in missing:
+        found += _tried(where, load, site, address, size)
     return found
 
 
+def ill_said(config: Config) -> str:
+    """What is wrong with the region section, and what is odd in the configuration because of which
+    it may be; "" if nothing is."""
+    site = config.site
+    if site.address is None and site.size is None:
+        return ""
+    wrong = _ill_said(site)
+    return "; ".join((wrong, *config.problems)) if wrong else ""
+
+
 def _ill_said(site: Site) -> str:
-    """What is wrong with the region section; "" if nothing is."""
     if site.address is None or site.size is None:
         return "option address and option size belong together; give both, or neither"
     if site.journal_size > site.size or site.journal_size % memory_map.PAGE:
@@ -170,6 +195,12 @@ def _backend(site: Site) -> str:
     return read_small(site.system("/sys/module/pstore/parameters/backend")).strip()
 
 
+def has_mtd(site: Site) -> bool:
+    """Whether this kernel has MTD, or a module for it; OpenWrt's for x86 has not."""
+    return os.path.exists(site.system("/proc/mtd")) or \
+        any(_module(site, name) for name in ("phram", "mtd"))
+
+
 def _driver(site: Site, parameter: str) -> int:
     text = read_small(site.system(f"/sys/module/ramoops/parameters/{parameter}")).strip()
     return int(text) if text.isdigit() else 0
@@ -186,6 +217,7 @@ def _compared(site: Site, address: int, part: int) -> list[Problem]:
             what += ", so it would overwrite the journal: correct option address, option size or " \
                     "option journal_size"
         found.append(("ramoops", what, "warning"))
+    found += [("ramoops", each, "warning") for each in not_in_force(site)]
     has = mtd_size(site)
     if has not in (None, site.size):
         found.append(("phram", f'the MTD device "{site.mtd}" has 0x{has:x} bytes, and was left '
@@ -193,9 +225,55 @@ def _compared(site: Site, address: int, part: int) -> list[Problem]:
     return found
 
 
+def not_in_force(site: Site) -> list[str]:
+    """What the configuration says of the zones, and ramoops on the same memory does otherwise: it
+    is told once, when it starts."""
+    start, part = _driver(site, "mem_address"), _driver(site, "mem_size")
+    if not ramoops_works(site) or site.address != start or \
+            (site.size or 0) - site.journal_size != part:
+        return []
+    runs, why = _zones_in_use(site, start)
+    said = {"record_size": site.record_size, "console_size": site.console_size,
+            "ftrace_size": site.ftrace_size, "pmsg_size": site.pmsg_size, "ecc": site.ecc}
+    return [f"option {name} {value} {why} {runs[name]}" for name, value in said.items()
+            if value is not None and name in runs
+            and _in_effect(name, value) != _in_effect(name, runs[name])]
+
+
+def _zones_in_use(site: Site, start: int) -> tuple[dict[str, int], str]:
+    """The zones' sizes that ramoops at `start` has, and why it is not the configuration's."""
+    tree = next((each for each in memory_map.reserved(site)
+                 if each.start == start and each.driver == "ramoops"), None)
+    if tree is not None:
+        from .medium.geometry import candidates  # rare, and costs half a start
+
+        # Older kernels do not write it back to the parameters.
+        said = (each for each in candidates(site) if each.origin == "the device tree")
+        sizes = next((each._asdict() for each in said), {})
+        return sizes, "has no effect: the device tree says"
+    why = "takes effect at the next reboot; until then it is" if _is_module(site) else \
+        "has no effect: ramoops is built into the kernel, and has"
+    return {name: _driver(site, name) for name in (
+        "record_size", "console_size", "ftrace_size", "pmsg_size", "ecc")}, why
+
+
+def _in_effect(name: str, value: int) -> int:
+    """What the driver makes of it: a power of two, and of ecc 1 the usual 16."""
+    if name == "ecc":
+        return 16 if value == 1 else value
+    return _down(value)
+
+
+def _is_module(site: Site) -> bool:
+    """Whether ramoops was loaded; what is built in has no such file."""
+    return os.path.exists(site.system("/sys/module/ramoops/initstate"))
+
+
 def _ramoops(site: Site, address: int, size: int) -> list[Problem]:
-    """Load ramoops on its part of the region."""
+    """Load ramoops on its part of the region, unless somebody has just done it."""
     part = size - site.journal_size
+    if ramoops_works(site):
+        return []
     wrong = _does_not_fit(site, part) or _taken(site) or _unloaded(site)
     if wrong:
         return [("ramoops", wrong, "error")]
@@ -204,10 +282,12 @@ def _ramoops(site: Site, address: int, size: int) -> list[Problem]:
              "ecc": site.ecc or 0}
     given = [f"mem_address=0x{address:x}", f"mem_size=0x{part:x}",
              *(f"{name}={value}" for name, value in sizes.items())]
-    failed = _insert(site, "ramoops", given)
-    if not failed and not ramoops_works(site):
-        failed = "it is loaded, but pstore does not use it" + _kernel_says(site, "ramoops")
-    return [("ramoops", failed, "error")] if failed else []
+    with _KernelLog(site) as log:
+        failed = _insert(site, "ramoops", given, log)
+        if ramoops_works(site):
+            return []
+        failed = failed or f"it is loaded, but pstore does not use it{log.about('ramoops')}"
+    return [("ramoops", failed, "error")]
 
 
 def record_size(site: Site, part: int) -> int:
@@ -252,27 +332,60 @@ def _unloaded(site: Site) -> str:
     cannot be done."""
     if not _is_loaded(site, "ramoops"):
         return ""
-    if not os.path.exists(site.system("/sys/module/ramoops/initstate")):
+    if not _is_module(site):
         return ("it is built into the kernel, without a region; put ramoops.mem_address=… on the "
                 "kernel command line or a node into the device tree: lastlog propose prints both")
-    status, said = programs.run(site, ["rmmod", "ramoops"])
-    return f"it runs without a region, and cannot be unloaded: {_text(said)}" if status else ""
+    _, said = programs.run(site, ["rmmod", "ramoops"])
+    return f"it runs without a region, and cannot be unloaded: {_text(said)}" \
+        if _is_loaded(site, "ramoops") else ""
 
 
 def _phram(site: Site, address: int, size: int) -> list[Problem]:
     """Make the whole region an MTD device, and see it there: phram hardly ever fails, whatever
     it is told."""
-    value = f"{site.mtd},0x{address:x},0x{size:x}"
-    if _is_loaded(site, "phram"):
-        failed = _put(site, "/sys/module/phram/parameters/phram", value)
-    else:
-        failed = _insert(site, "phram", [f"phram={value}"])
-    if not failed and mtd_size(site) != size:
-        failed = "it is loaded, but there is no MTD device of that name and size" \
-            + _kernel_says(site, "phram")
+    if device.named(site) is not None:
+        return _unusable(site)
+    if not has_mtd(site):
+        return [("phram", "this kernel has no MTD, so no journal: set option journal_size 0, and "
+                 "ramoops has all of the memory", "warning")] if site.journal_size else []
+    if stays_mapped(site, address, size):
+        return [("phram", f"{_MAPPED}. {NEEDS_NO_MAP}", "warning")]
+    with _KernelLog(site) as log:
+        failed = _given_to_phram(site, f"{site.mtd},0x{address:x},0x{size:x}", log)
+        if not failed and mtd_size(site) != size:
+            failed = f"there is no MTD device of that name and size{log.about('phram')}"
     if not failed and not _has_node(site):
         failed = f'the device file of "{site.mtd}" has not appeared in /dev'
     return [("phram", failed, "error")] if failed else []
+
+
+_MAPPED = "it cannot have this memory, which the kernel maps, so there is no journal"
+NEEDS_NO_MAP = ("Give the memory's node in the device tree the property no-map, or the journal's "
+                'part a node of its own that is compatible with "phram".')
+
+
+def stays_mapped(site: Site, address: int, size: int) -> bool:
+    """Whether phram would be refused this memory: ARM does not map twice what is mapped as the
+    system's, and warns of the attempt (arch/arm64/mm/ioremap.c)."""
+    return memory_map.machine(site) in ("arm", "arm64") and \
+        memory_map.is_mapped(site, address, size)
+
+
+def _unusable(site: Site) -> list[Problem]:
+    """Why the device of the configured name is not the region, if it is not."""
+    try:
+        device.find(site)
+    except LastlogError as error:
+        return [("phram", f"{error.message} {error.hint}", "error")]
+    return []
+
+
+def _given_to_phram(site: Site, value: str, log: _KernelLog) -> str:
+    """Tell phram of the region, loading it if need be; "" or why that failed."""
+    if _is_loaded(site, "phram"):
+        return _put(site, "/sys/module/phram/parameters/phram", value)
+    failed = _insert(site, "phram", [f"phram={value}"], log)
+    return "" if device.named(site) else failed     # what is there counts, not how insmod ended
 
 
 def _has_node(site: Site) -> bool:
@@ -292,7 +405,7 @@ def _is_loaded(site: Site, name: str) -> bool:
     return os.path.isdir(site.system(f"/sys/module/{name}"))
 
 
-def _insert(site: Site, name: str, parameters: list[str]) -> str:
+def _insert(site: Site, name: str, parameters: list[str], log: _KernelLog) -> str:
     """Load a module after what it needs; "" or why that failed."""
     path = _module(site, name)
     if path is None:
@@ -301,7 +414,7 @@ def _insert(site: Site, name: str, parameters: list[str]) -> str:
     for needed in _NEEDS[name]:
         _load_needed(site, needed)
     status, said = programs.run(site, ["insmod", path, *parameters])
-    return f"it cannot be loaded: {_text(said)}" + _kernel_says(site, name) if status else ""
+    return f"it cannot be loaded: {_text(said)}{log.about(name)}" if status else ""
 
 
 def _load_needed(site: Site, name: str) -> None:
@@ -328,16 +441,47 @@ def _module(site: Site, name: str) -> str | None:
     return None
 
 
-def _kernel_says(site: Site, name: str) -> str:
-    """The last line of the kernel's log about a module, to be put behind a message."""
-    _, log = programs.run(site, ["dmesg"])
-    lines = [line for line in log.split(b"\n") if name.encode() in line]
-    return f"; the kernel says: {_text(lines[-1])}" if lines else ""
+class _KernelLog:
+    """What the kernel says from now on (Documentation/ABI/testing/dev-kmsg)."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, site: Site) -> None:
+        self.fd = -1                    # it cannot be read
+        try:
+            self.fd = os.open(site.system("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.lseek(self.fd, 0, os.SEEK_END)
+        except OSError:
+            pass
+
+    def __enter__(self) -> _KernelLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+    def about(self, name: str) -> str:
+        """The last line about a module, to be put behind a message."""
+        lines = [text for line in self._said().split(b"\n")
+                 if name.encode() in (text := line.partition(b";")[2])]
+        return f"; the kernel says: {_text(lines[-1])}" if lines else "; see logread"
+
+    def _said(self) -> bytes:
+        """Records, one a read, until there are no more (EAGAIN) or the next is overwritten
+        (EPIPE)."""
+        said = b""
+        try:
+            while self.fd >= 0 and len(said) < 1 << 18 and (record := os.read(self.fd, 8192)):
+                said += record
+        except OSError:
+            pass
+        return said
 
 
 def _text(said: bytes) -> str:
     """The last line of what a program said, fit for a message."""
-    lines = said.decode("utf-8", "replace").strip().splitlines() or ["no reason was given"]
+    lines = said.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
     return "".join(char if char.isprintable() else "\ufffd" for char in lines[-1])[:200]
 
 
@@ -349,11 +493,11 @@ def _pstore(site: Site) -> list[Problem]:
     path = site.system(PSTORE)
     if _is_mounted(site) or not os.path.isdir(path):
         return []
-    status, said = programs.run(site, ["mount", "-t", "pstore", "pstore", path])
-    if status == 0 and _is_mounted(site):
+    _, said = programs.run(site, ["mount", "-t", "pstore", "pstore", path])
+    if _is_mounted(site):
         return []
     return [("pstore", f"{PSTORE} cannot be mounted: {_text(said)}", "warning")]
 
 
 def _is_mounted(site: Site) -> bool:
-    return " pstore " in read_small(site.system("/proc/mounts"))
+    return f" {PSTORE} pstore " in read_small(site.system("/proc/mounts"))

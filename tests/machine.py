@@ -42,11 +42,13 @@ class Machine:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
         return file
 
-    def mtd(self, region: bytes, name: str = "lastlog", number: int = 3) -> Path:
-        """`region` as an MTD character device of that name."""
+    def mtd(self, region: bytes, name: str = "lastlog", number: int = 3,
+            kind: str = "ram") -> Path:
+        """`region` as an MTD character device of that name and type."""
         self.write("/proc/mtd", "dev:    size   erasesize  name\n"
                    'mtd0: 00040000 00010000 "u-boot"\n'
                    f'mtd{number}: {len(region):08x} 00001000 "{name}"\n')
+        self.write(f"/sys/class/mtd/mtd{number}/type", f"{kind}\n")
         return self.write(f"/dev/mtd{number}", region)
 
     def ramoops(self, size: int, record: int, console: int = 0, ftrace: int = 0, pmsg: int = 0,

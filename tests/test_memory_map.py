@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lastlog_py.memory_map import (
+    SYSTEM_RAM,
     Range,
     iomem,
     is_hidden,
     parse_iomem,
     refusal,
     reserved,
+    set_aside,
     tree_memory,
     uncovered,
 )
@@ -20,6 +25,7 @@ from tests.machine import Machine
 from tests.memory import ARM, ARM64, MIPS, MIPS_HOLE, X86, X86_RESERVED, node, x86_firmware
 
 MIB = 1 << 20
+MEMBLOCK = "/sys/kernel/debug/memblock/reserved"
 
 
 def why(machine: Machine, address: int, size: int = MIB) -> str:
@@ -88,6 +94,42 @@ def test_shapes_that_are_refused(machine: Machine, address: int, size: int, word
     assert word in why(machine, address, size)
 
 
+# --- what the kernel cannot reach
+
+
+@pytest.mark.parametrize(("arch", "above", "allowed"), [
+    ("i686", "", False), ("i686", "100000000-23fffffff : System RAM\n", True),
+    ("x86_64", "", True)])
+def test_above_4_gib_with_32_bits(machine: Machine, arch: str, above: str, allowed: bool) -> None:
+    """The drivers would cut the address off, and hit 0x1000000 instead."""
+    machine.write("/proc/sys/kernel/arch", f"{arch}\n")
+    machine.write("/proc/iomem", X86 + above.replace("100000000", "102000000"))
+    x86_firmware(machine)
+    for name, text in (("start", "0x100000000"), ("end", "0x23fffffff"), ("type", SYSTEM_RAM)):
+        machine.write(f"/sys/firmware/memmap/6/{name}", f"{text}\n")
+    said = why(machine, 0x101000000)
+    assert (said == "") is allowed and (allowed or "32 bits" in said)
+    assert allowed or "32 bits" in why(machine, 0xfff00000, 2 * MIB)
+
+
+def test_above_4_gib_on_arm(machine: Machine) -> None:
+    machine.write("/proc/iomem", ARM)
+    node(machine, "memory@42000000", [(0x42000000, 0x1_00000000)])
+    node(machine, "reserved-memory/ramoops@102300000", [(0x1_02300000, MIB)], "ramoops", True)
+    for arch, word in (("armv7l", "32 bits"), ("aarch64", "")):
+        machine.write("/proc/sys/kernel/arch", f"{arch}\n")
+        assert word in why(machine, 0x1_02300000) and bool(word) == bool(
+            why(machine, 0x1_02300000))
+
+
+@pytest.mark.parametrize("address", [0, 0x10000, 0x9f000, 0xff000])
+def test_the_first_mib_of_a_pc(machine: Machine, address: int) -> None:
+    machine.write("/proc/sys/kernel/arch", "x86_64\n")
+    machine.write("/proc/iomem", X86)
+    x86_firmware(machine)
+    assert "first MiB" in why(machine, address, 0x1000)
+
+
 # --- x86: the firmware's map
 
 
@@ -98,11 +140,12 @@ def test_shapes_that_are_refused(machine: Machine, address: int, size: int, word
     (X86_RESERVED, 0x6fff000, 8192, "overlaps System RAM"),
     (X86, 0x7000000, MIB, "overlaps System RAM"),
     (X86, 0x1000000, MIB, "overlaps System RAM"),             # the kernel itself
-    (X86, 0xf0000, 0x10000, "reserved by the firmware (Reserved)"),
+    (X86, 0xf0000, 0x10000, "first MiB"),
     (X86, 0xffe0000, 0x20000, "reserved by the firmware (Reserved)"),
     (X86, 0xfd000000, MIB, "no memory known"),                # PCI
 ])
 def test_x86(machine: Machine, text: str, address: int, size: int, word: str) -> None:
+    machine.write("/proc/sys/kernel/arch", "x86_64\n")
     machine.write("/proc/iomem", text)
     x86_firmware(machine)
     said = why(machine, address, size)
@@ -145,6 +188,7 @@ def test_our_own_drivers_may_be_there(machine: Machine, label: str) -> None:
 
 
 def arm64(machine: Machine, text: str = ARM64) -> None:
+    machine.write("/proc/sys/kernel/arch", "aarch64\n")
     machine.write("/proc/iomem", text)
     node(machine, "memory@40000000", [(0x40000000, 0x20000000)])
     node(machine, "reserved-memory/secmon@43000000", [(0x43000000, 0x30000)], no_map=True)
@@ -157,21 +201,64 @@ def test_arm64_with_a_node_that_stays_mapped(machine: Machine) -> None:
     node(machine, "reserved-memory/ramoops@42ff0000", [(0x42ff0000, 0x10000)], "ramoops")
     assert why(machine, 0x42ff0000, 0x10000) == ""
     assert "overlaps System RAM" in why(machine, 0x42fe0000, 0x20000)
-    assert "System RAM" in why(machine, 0x42ff0000, 0x20000)
+    assert "secmon" in why(machine, 0x42ff0000, 0x20000)
 
 
 def test_arm64_with_a_node_that_the_kernel_did_not_keep(machine: Machine) -> None:
     arm64(machine, ARM64.replace("  42ff0000-42ffffff : reserved\n", ""))
     node(machine, "reserved-memory/ramoops@42ff0000", [(0x42ff0000, 0x10000)], "ramoops")
-    assert "has not set it aside" in why(machine, 0x42ff0000, 0x10000)
+    assert "nothing shows" in why(machine, 0x42ff0000, 0x10000)
+    machine.write(MEMBLOCK, "   0: 0x0000000040080000..0x0000000040b2ffff\n"
+                            "   1: 0x0000000042ff0000..0x0000000042ffffff    0 NONE\n")
+    assert why(machine, 0x42ff0000, 0x10000) == ""
+
+
+@pytest.mark.parametrize("arch", ["aarch64", "armv7l", "mips"])
+def test_a_map_that_shows_nothing_reserved_proves_nothing(machine: Machine, arch: str) -> None:
+    """A vendor's kernel may know no reserved-memory at all; arm and mips do not show it."""
+    machine.write("/proc/sys/kernel/arch", f"{arch}\n")
+    machine.write("/proc/iomem", "40000000-5fffffff : System RAM\n"
+                                 "  40008000-40b2ffff : Kernel code\n")
+    node(machine, "memory@40000000", [(0x40000000, 0x20000000)])
+    node(machine, "reserved-memory/ramoops@42ff0000", [(0x42ff0000, 0x10000)], "ramoops")
+    assert "nothing shows" in why(machine, 0x42ff0000, 0x10000)
+    machine.write(MEMBLOCK, "   0: 0x42ff0000..0x42ff7fff\n nonsense ..\n 1: 0x1..\n")
+    assert "nothing shows" in why(machine, 0x42ff0000, 0x10000)
+    machine.write(MEMBLOCK, "   0: 0x42ff0000..0x42ffffff\n")
+    assert why(machine, 0x42ff0000, 0x10000) == ""
 
 
 def test_arm64_with_no_map(machine: Machine) -> None:
     arm64(machine, ARM64.replace("43040000-5fffffff : System RAM",
                                  "43040000-50ffffff : System RAM\n51000000-510fffff : reserved\n"
                                  "51100000-5fffffff : System RAM"))
+    assert "something else uses it" in why(machine, 0x51000000)
+    node(machine, "reserved-memory/ramoops@51000000", [(0x51000000, MIB)], "ramoops", True)
     assert why(machine, 0x51000000) == ""
     assert "System RAM" in why(machine, 0x51000000, 2 * MIB)
+
+
+def test_a_node_that_says_no_address(machine: Machine) -> None:
+    """The kernel places it; where is seen nowhere but in the hole that it makes."""
+    hole = ARM64.replace("43040000-5fffffff : System RAM", "43040000-4effffff : System RAM\n"
+                         "50000000-5fffffff : System RAM")
+    arm64(machine, hole)
+    folder = "/proc/device-tree/reserved-memory/wifi-fw"
+    for name, value in (("size", (1 << 24).to_bytes(8, "big")), ("no-map", b""),
+                        ("compatible", b"shared-dma-pool\0")):
+        machine.write(f"{folder}/{name}", value)
+    assert "something else uses it" in why(machine, 0x4f000000)
+    node(machine, "reserved-memory/lastlog@4f800000", [(0x4f800000, MIB)], no_map=True)
+    assert why(machine, 0x4f800000) == "" and why(machine, 0x4f700000, 2 * MIB)
+
+
+def test_a_gap_that_an_efi_machine_has(machine: Machine) -> None:
+    """There the device tree tells of no memory."""
+    machine.write("/proc/sys/kernel/arch", "aarch64\n")
+    machine.write("/proc/iomem", "40000000-5fffffff : System RAM\n60200000-7fffffff : System RAM\n")
+    for line in ("", "mem=512M", "mem=1022M", "memmap=1M$0x60100000"):
+        machine.write("/proc/cmdline", f"root=/dev/vda2 {line}\n")
+        assert "something else uses it" in why(machine, 0x60000000)
 
 
 def test_the_firmwares_own_memory_is_not_ours(machine: Machine) -> None:
@@ -229,9 +316,13 @@ def test_reg_that_is_cut_or_empty(machine: Machine) -> None:
 
 
 def test_arm_keeps_no_map_memory_out_of_its_map(machine: Machine) -> None:
+    machine.write("/proc/sys/kernel/arch", "armv7l\n")
     machine.write("/proc/iomem", ARM)
     node(machine, "memory@42000000", [(0x42000000, 0x1e000000)], cells=(1, 1))
     assert "System RAM" in why(machine, 0x43000000)
+    assert "something else uses it" in why(machine, 0x42100000, 0x40000)
+    node(machine, "reserved-memory/ramoops@42100000", [(0x42100000, 0x40000)], "ramoops", True,
+         cells=(1, 1))
     assert why(machine, 0x42100000, 0x40000) == ""
     assert "no memory known" in why(machine, 0x61000000)
 
@@ -245,12 +336,58 @@ def test_arm_keeps_no_map_memory_out_of_its_map(machine: Machine) -> None:
     (MIPS_HOLE, 0x18000000, "no memory known"), (MIPS, 0xd000000, "System RAM"),
     (MIPS, 0x10000000, "no memory known")])
 def test_mips(machine: Machine, text: str, address: int, word: str) -> None:
-    machine.write("/proc/iomem", text)
+    mips(machine, text, LINE)
     said = why(machine, address)
     assert word in said and bool(word) == bool(said)
 
 
+LINE = "console=ttyS0 mem=208M mem=47M@0xd100000"
+
+
+def mips(machine: Machine, text: str, line: str) -> None:
+    machine.write("/proc/sys/kernel/arch", "mips\n")
+    machine.write("/proc/iomem", text)
+    machine.write("/proc/cmdline", f"{line}\n")
+
+
+@pytest.mark.parametrize(("line", "allowed"), [
+    (LINE, True), ("mem=0xd000000@0 mem=48128K@0xd100000", True), ("", False),
+    ("memmap=1M$0xd000000", True), ("memmap=64K$0x0,1M$0xd000000", True),
+    ("memmap=512K$0xd000000", False), ("memmap=1M@0xd000000", False),
+    ("memmap=1M$", False), ("memmap=$0xd000000", False), ("memmap=-1M$0xd000000", False),
+    ("mem=208M", True), ("mem=256M", False), ("mem=nonsense mem=208M", False), ("mem=", False),
+    ("mem=209M mem=47M@0xd100000", False), ("xmem=208M", False)])
+def test_a_hole_is_ours_if_the_command_line_says_so(machine: Machine, line: str,
+                                                    allowed: bool) -> None:
+    mips(machine, MIPS_HOLE, line)
+    said = why(machine, 0xd000000)
+    assert (said == "") is allowed and (allowed or "something else uses it" in said)
+
+
+@pytest.mark.parametrize(("arch", "line", "start"), [
+    ("armv7l", "mem=384M", 0x5a000000), ("aarch64", "mem=384M", 0x60000000),
+    ("aarch64", "mem=1G@0x1000", 0x82000000), ("aarch64", "mem=x", None),
+    ("x86_64", "mem=2G", 0x80000000)])
+def test_where_memory_ends_by_the_command_line(machine: Machine, arch: str, line: str,
+                                               start: int | None) -> None:
+    """As a limit it is one to the sum of what there is, so nothing below the last is free."""
+    machine.write("/proc/sys/kernel/arch", f"{arch}\n")
+    machine.write("/proc/cmdline", f"{line}\n")
+    ends = [each.start for each in set_aside(machine.site(), parse_iomem(ARM))
+            if each.end == 1 << 64]
+    assert ends == ([] if start is None else [start])
+
+
+@given(st.text(max_size=60))
+def test_no_command_line_raises(line: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Machine(Path(folder))
+        machine.write("/proc/cmdline", f"mem={line} memmap={line}\n")
+        assert all(each.start < each.end for each in set_aside(machine.site(), []))
+
+
 def test_a_hole_with_our_drivers_in_it_is_still_one(machine: Machine) -> None:
+    mips(machine, "", LINE)
     machine.write("/proc/iomem", MIPS_HOLE.replace(
         "0d100000-", "0d000000-0d00ffff : ramoops:dmesg(0/12)\n0d100000-"))
     assert why(machine, 0xd000000) == ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lastlog_py import programs
-from lastlog_py.programs import NOT_FOUND, NOT_RUN, TIMED_OUT, find, run
+from lastlog_py.programs import NOT_FOUND, NOT_RUN, TIMED_OUT, UNKNOWN, find, run
 from tests.machine import Machine
 
 
@@ -95,6 +97,42 @@ def test_a_signal_and_the_signals_it_starts_with(machine: Machine) -> None:
     assert run(machine.site(), ["dies"])[0] == 128 + 9
     script(machine, "piped", "kill -13 $$; echo ignored")
     assert run(machine.site(), ["piped"]) == (128 + 13, b"")
+
+
+@pytest.fixture
+def no_children() -> Iterator[None]:
+    """This process was started with SIGCHLD ignored."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+def test_how_it_ended_is_not_always_known(machine: Machine, no_children: None) -> None:
+    script(machine, "tool", "echo done; exit 3")
+    assert run(machine.site(), ["tool"]) == (UNKNOWN, b"done\n")
+    script(machine, "slow", "exec sleep 60")
+    assert run(machine.site(), ["slow"], seconds=0.1)[0] == TIMED_OUT
+
+
+def test_the_program_itself_can_wait(machine: Machine, no_children: None) -> None:
+    mask = 1 << signal.SIGCHLD - 1
+    script(machine, "tool", "while read -r name mask; do [ $name != SigIgn: ] || echo $mask; done"
+                            " < /proc/self/status")
+    assert not int(run(machine.site(), ["tool"])[1], 16) & mask
+
+
+def test_what_cannot_be_killed_is_left_behind(machine: Machine,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a program that waits for a broken device: the signal does nothing."""
+    script(machine, "stuck", f"echo $$ > {machine.root}/pid; exec sleep 60")
+    monkeypatch.setattr(programs, "SIGKILL", 0)
+    monkeypatch.setattr(programs, "GIVEN_UP", 0.2)
+    began = time.monotonic()
+    assert run(machine.site(), ["stuck"], seconds=0.2)[0] == TIMED_OUT
+    assert time.monotonic() - began < 5
+    pid = int((machine.root / "pid").read_text())
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
 
 
 def test_the_environment(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ X86_4G = X86.replace("0ffdffff", "bffdffff").replace("0ffe0000-0fffffff", "bffe0
 def arrange(machine: Machine, arch: str, text: str) -> Machine:
     machine.write("/proc/sys/kernel/arch", f"{arch}\n")
     machine.write("/proc/iomem", text)
+    machine.write("/proc/mtd", "dev:    size   erasesize  name\n")
     if arch == "x86_64":
         x86_firmware(machine)
         machine.write("/sys/firmware/memmap/3/end", "0xbffdffff\n")
@@ -38,6 +39,16 @@ def tree(machine: Machine, board: str, memory: tuple[int, int], *,
          cells: tuple[int, int] = (2, 2)) -> None:
     machine.write("/proc/device-tree/compatible", f"{board}\0")
     node(machine, f"memory@{memory[0]:x}", [memory], cells=cells)
+
+
+def reserve(machine: Machine, answer: Answer, *, cells: tuple[int, int] = (2, 2)) -> None:
+    """The nodes that are proposed."""
+    region, journal = span(answer), answer["region"]["journal_size"]
+    part = region.end - region.start - journal
+    node(machine, f"reserved-memory/ramoops@{region.start:x}", [(region.start, part)], "ramoops",
+         no_map=True, cells=cells)
+    node(machine, "reserved-memory/lastlog@1", [(region.start + part, journal)], no_map=True,
+         cells=cells)
 
 
 def proposed(machine: Machine) -> Answer:
@@ -105,6 +116,7 @@ def test_mips(machine: Machine, text: str, size: int, line: str) -> None:
     answer = proposed(arrange(machine, "mips", text))
     assert answer["region"]["size"] == size and answer["command_line"] == line
     machine.write("/proc/iomem", without(text, span(answer)))
+    machine.write("/proc/cmdline", f"console=ttyS0 {line}\n")
     check_allowed(machine, answer)
 
 
@@ -118,8 +130,7 @@ def test_arm64_by_no_map_nodes(machine: Machine) -> None:
     part = MIB - answer["region"]["journal_size"]
     assert f"reg = <0x0 0x{region.start:x} 0x0 0x{part:x}>;" in answer["device_tree"]
     assert f"lastlog@{region.start + part:x} {{" in answer["device_tree"]
-    node(machine, f"reserved-memory/ramoops@{region.start:x}", [(region.start, part)], "ramoops")
-    node(machine, "reserved-memory/lastlog@1", [(region.start + part, MIB - part)], no_map=True)
+    reserve(machine, answer)
     for text in (without(ARM64, region, "reserved"), without(ARM64, region)):
         machine.write("/proc/iomem", text)
         check_allowed(machine, answer)
@@ -133,6 +144,10 @@ def test_arm_by_its_device_tree(machine: Machine) -> None:
     assert f"reg = <0x{region.start:x} 0xe0000>;" in answer["device_tree"]
     assert answer["command_line"].startswith("mem=1M@0x42000000 mem=")
     machine.write("/proc/iomem", without(ARM, region))
+    machine.write("/proc/cmdline", answer["command_line"])
+    check_allowed(machine, answer)
+    machine.write("/proc/cmdline", "")
+    reserve(machine, answer, cells=(1, 1))
     check_allowed(machine, answer)
 
 
@@ -145,6 +160,7 @@ def test_boards_that_are_known(machine: Machine, board: str, address: int, size:
     answer = proposed(machine)
     assert (span(answer).start, answer["region"]["size"]) == (address, size)
     machine.write("/proc/iomem", without(text, span(answer)))
+    reserve(machine, answer)
     check_allowed(machine, answer)
 
 
@@ -175,8 +191,44 @@ def test_ramoops_that_runs(machine: Machine) -> None:
                                 "record_size": None, "console_size": None, "pmsg_size": None,
                                 "ecc": None}
     assert answer["device_tree"] is None and answer["command_line"] is None
-    assert "record_size" not in answer["uci"]
-    assert any("no room for the journal" in each for each in answer["notes"])
+    assert answer["uci"] is None and "nothing to configure" in answer["notes"][0]
+    assert "To have a journal" in answer["notes"][0]
+
+
+@pytest.mark.parametrize("is_mapped", [True, False])
+def test_nodes_that_phram_cannot_have(machine: Machine, is_mapped: bool) -> None:
+    """Without no-map on arm64."""
+    text = ARM64.replace("42ff0000-42ffffff : reserved", "42f00000-42ffffff : reserved")
+    tree(arrange(machine, "aarch64", text if is_mapped else without(text, Range(
+        0x42f00000, 0x43000000), "reserved")), "acme,router", (0x40000000, 0x20000000))
+    node(machine, "reserved-memory/ramoops@42f00000", [(0x42f00000, 0xe0000)], "ramoops")
+    node(machine, "reserved-memory/lastlog@42fe0000", [(0x42fe0000, 0x20000)])
+    answer = proposed(machine)
+    assert answer["reserved"] and answer["region"]["size"] == MIB
+    assert any("no-map" in each for each in answer["notes"]) is is_mapped
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_a_kernel_without_mtd_gets_no_journal(machine: Machine, module: bool) -> None:
+    """OpenWrt's for x86."""
+    arrange(machine, "x86_64", X86)
+    (machine.root / "proc/mtd").unlink()
+    machine.write("/proc/sys/kernel/osrelease", "6.6.93\n")
+    if module:
+        machine.write("/lib/modules/6.6.93/phram.ko", "")
+    answer = proposed(machine)
+    assert (answer["region"]["journal_size"] == 0) is not module
+    assert ("option journal_size '0x0'" in answer["uci"]) is not module
+    assert any("no MTD" in each for each in answer["notes"]) is not module
+    machine.write("/proc/iomem", without(X86, span(answer), "Reserved"))
+    check_allowed(machine, answer)
+
+
+def test_without_a_journal_there_is_one_node(machine: Machine) -> None:
+    tree(arrange(machine, "aarch64", ARM64), "acme,router", (0x40000000, 0x20000000))
+    (machine.root / "proc/mtd").unlink()
+    text = proposed(machine)["device_tree"]
+    assert "ramoops@" in text and "lastlog@" not in text and text.count("{") == text.count("}")
 
 
 def test_a_node_that_nothing_uses_yet(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 
 import pytest
 
@@ -36,6 +37,9 @@ def router(machine: Machine) -> Machine:
     machine.write("/proc/config.gz", gzip.compress(b"#\nCONFIG_IO_STRICT_DEVMEM=y\nCONFIG_A=y\n"))
     machine.write("/proc/device-tree/compatible", "linksys,mx4200v2\0qcom,ipq8174\0")
     machine.write("/etc/rc.d/S13lastlog", "")
+    machine.write("/etc/rc.d/K88lastlog", "")
+    machine.write("/sys/module/ramoops/initstate", "live\n")
+    machine.write("/proc/sys/kernel/arch", "x86_64\n")
     machine.write("/proc/sys/kernel/random/boot_id", "b1\n")
     boot.note(machine.site(), 7, boot.moment(machine.site()))
     return machine
@@ -89,9 +93,16 @@ def test_with_a_file_the_system_is_left_out(router: Machine) -> None:
 @pytest.mark.parametrize(("path", "text", "check", "state", "word"), [
     ("/proc/iomem", X86, "memory", "fail", "System RAM"),
     ("/proc/iomem", "", "memory", "unknown", "nobody can tell"),
-    ("/sys/module/pstore/parameters/backend", "efi", "zones", "fail", "with efi"),
+    ("/sys/module/pstore/parameters/backend", "efi", "zones", "warn", "with efi"),
     ("/sys/module/pstore/parameters/backend", "(null)", "zones", "fail", "does not record"),
     ("/sys/module/ramoops/parameters/mem_size", "65536", "zones", "warn", "64 KiB at"),
+    ("/sys/module/ramoops/parameters/mem_size", "65536", "zones", "warn",
+     "set option address 0x7000000, option size 0x10000 and option journal_size 0"),
+    ("/sys/module/ramoops/parameters/record_size", "0", "zones", "warn", "none for crashes"),
+    ("/sys/module/ramoops/parameters/record_size", "", "zones", "ok", "console 64 KiB"),
+    ("/sys/class/mtd/mtd3/type", "nor", "phram", "warn", "of the type nor"),
+    ("/proc/mounts", "pstore /mnt pstore rw 0 0\n", "pstore", "warn", "not mounted"),
+    ("/proc/mounts", "x /sys/fs/pstore tmpfs rw 0 0\n", "pstore", "warn", "not mounted"),
     ("/proc/mtd", "", "phram", "warn", "no MTD device"),
     ("/proc/mtd", "", "journal", "warn", "cannot be stored"),
     ("/proc/mtd", "", "region", "ok", "through /sys/fs/pstore"),
@@ -116,6 +127,89 @@ def test_one_thing_wrong(router: Machine, path: str, text: str, check: str, stat
     assert armed(router) is (state != "fail")
 
 
+def zones_of(router: Machine, **values: int) -> dict[str, str]:
+    for name, value in values.items():
+        router.write(f"/sys/module/ramoops/parameters/{name}", f"{value}\n")
+    return judged(router)["zones"]
+
+
+def test_ramoops_without_a_part_for_crashes(router: Machine) -> None:
+    """pmsg alone is enough for the driver; no crash is kept."""
+    found = zones_of(router, record_size=0, console_size=0)
+    assert found["state"] == "fail" and "none for crashes" in found["found"]
+    assert not armed(router)
+    assert zones_of(router, console_size=65536)["state"] == "warn" and armed(router)
+
+
+@pytest.mark.parametrize(("options", "check", "word"), [
+    ({"record_size": "0x4000"}, "zones", "record_size 16384 takes effect at the next reboot"),
+    ({"ecc": "32"}, "ecc", "ecc 32 takes effect at the next reboot"),
+    ({"record_size": "0x1ffff", "ecc": "16"}, "", "")])
+def test_sizes_that_are_not_in_force(router: Machine, options: dict[str, str], check: str,
+                                     word: str) -> None:
+    checks = judged(router.configure(**options))
+    assert {name for name in ("zones", "ecc") if checks[name]["state"] != "ok"} == {check} - {""}
+    if check:
+        assert word in checks[check]["found"] and checks[check]["fix"] == "reboot"
+        (router.root / "sys/module/ramoops/initstate").unlink()
+        assert "Leave these options out" in judged(router)[check]["fix"]
+
+
+def test_what_the_kernel_itself_gave_ramoops_is_fine(machine: Machine) -> None:
+    """reserve_mem=1M:4096:oops ramoops.mem_name=oops: plain System RAM in its map."""
+    machine.write("/proc/iomem", X86)
+    x86_firmware(machine)
+    machine.ramoops(0x100000, 65536, address=0xe000000)
+    found = judged(machine)["memory"]
+    assert found["state"] == "ok" and "0xe000000-0xe0fffff" in found["found"]
+    machine.configure(address="0xe000000", size="0x100000")
+    assert judged(machine)["memory"]["state"] == "fail"
+
+
+@pytest.mark.parametrize("backend", ["efi_pstore", "erst"])
+def test_another_backend_records_too(machine: Machine, backend: str) -> None:
+    machine.write("/proc/sys/kernel/panic", "3\n")
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    machine.write("/sys/module/pstore/parameters/backend", f"{backend}\n")
+    checks = judged(machine)
+    assert (checks["region"]["state"], checks["zones"]["state"]) == ("ok", "warn")
+    assert backend in checks["zones"]["found"] and armed(machine)
+
+
+def test_flash_of_that_name(machine: Machine) -> None:
+    machine.mtd(bytes(4096), kind="nor")
+    found = judged(machine)["region"]
+    assert found["state"] == "fail" and "of the type nor" in found["found"]
+
+
+def test_a_size_that_is_no_number(router: Machine) -> None:
+    """What was loaded at this boot works on."""
+    router.configure(size="1MB")
+    found = judged(router)["region"]
+    assert found["state"] == "warn" and "size '1MB' is not a number" in found["found"]
+    shutil.rmtree(router.root / "sys/module")
+    router.write("/proc/mtd", "")
+    assert judged(router)["region"]["state"] == "fail"
+
+
+def test_a_kernel_without_mtd(router: Machine) -> None:
+    """OpenWrt's for x86: nobody can install a module there."""
+    (router.root / "proc/mtd").unlink()
+    checks = judged(router)
+    for name in ("phram", "journal"):
+        assert "this kernel has no MTD, so no journal" in checks[name]["found"]
+        assert "nstall" not in checks[name]["fix"]
+    assert armed(router)
+
+
+def test_memory_that_phram_cannot_have(router: Machine) -> None:
+    router.write("/proc/mtd", "")
+    router.write("/proc/sys/kernel/arch", "aarch64\n")
+    router.write("/proc/iomem", X86)
+    found = judged(router)["phram"]
+    assert found["state"] == "warn" and "no-map" in found["fix"]
+
+
 def test_ecc_of_the_drivers_short_form(router: Machine) -> None:
     router.write("/sys/module/ramoops/parameters/ecc", "1\n")
     assert judged(router)["ecc"]["found"].startswith("16 check bytes")
@@ -123,7 +217,7 @@ def test_ecc_of_the_drivers_short_form(router: Machine) -> None:
 
 def test_a_wrong_region_in_the_configuration_only(router: Machine) -> None:
     """The device tree's ramoops runs elsewhere and is fine, so the router is armed."""
-    router.configure(address="0x6000000")
+    router.configure(address="0x6000000", size="0x20000")
     checks = judged(router)
     assert checks["memory"]["state"] == "warn" and "0x6000000" in checks["memory"]["found"]
     assert checks["zones"]["state"] == "warn" and armed(router)
@@ -157,8 +251,18 @@ def test_a_region_file_that_is_missing(machine: Machine) -> None:
 
 
 def test_a_service_that_is_not_enabled(router: Machine) -> None:
-    (router.root / "etc/rc.d/S13lastlog").rename(router.root / "etc/rc.d/K88lastlog")
-    assert judged(router)["service"]["state"] == "warn"
+    for name in ("S95notlastlog", "S1lastlog", "Sxxlastlog", "S13lastlog.bak"):
+        (router.root / "etc/rc.d/S13lastlog").rename(router.root / f"etc/rc.d/{name}")
+        found = judged(router)["service"]
+        assert found["state"] == "warn" and "nobody fetches" in found["found"]
+        (router.root / f"etc/rc.d/{name}").rename(router.root / "etc/rc.d/S13lastlog")
+    assert judged(router)["service"]["state"] == "ok"
+
+
+def test_a_service_that_does_not_stop(router: Machine) -> None:
+    (router.root / "etc/rc.d/K88lastlog").unlink()
+    found = judged(router)["service"]
+    assert found["state"] == "warn" and "clean shutdown" in found["found"]
 
 
 def test_the_handler_is_not_there_yet(router: Machine) -> None:

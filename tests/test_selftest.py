@@ -242,10 +242,29 @@ def test_next_boots_records_have_room_behind_the_newest_even_round_the_end(
     where.erase(where.read().entries[0])
     arm(router)
     region = memory(router).read_bytes()[RAMOOPS:]
-    end = entry.offset + entry.size
+    end = (entry.offset or 0) + entry.size
     assert not region[end:].strip(b"\0")
     first = end + selftest.SLACK - JOURNAL
     assert b"\0" in region[100:first] and b"\0" not in region[first:4900]
+
+
+@pytest.mark.parametrize("flag", ["C", "D"])
+@pytest.mark.parametrize("is_headless", [False, True])
+def test_a_crash_in_what_has_become_the_journal_is_left_alone(machine: Machine, flag: str,
+                                                              is_headless: bool) -> None:
+    """Ramoops had all of the memory; then option journal_size was set."""
+    text = b"Panic#1 Part1\n" + b"".join(b"<6>[%5d.000000] %s\n" % (at, NOISE[16 * at:][:16].hex()
+                                         .encode()) for at in range(250))
+    crash = zones.zone(RECORD, zones.dump(text, flag=flag))
+    crash = NOISE[:12] + crash[12:] if is_headless else crash
+    region = zones.zone(RECORD) * 5 + crash + zones.zone(RECORD, CONSOLE_TEXT)
+    machine.mtd(region)
+    machine.configure(journal_size=3 * RECORD)
+    assert arm(machine)["tested"] > RECORD
+    after = memory(machine).read_bytes()
+    used = len(crash.rstrip(b"\0"))
+    assert after[5 * RECORD:5 * RECORD + used] == crash[:used]
+    assert CONSOLE_TEXT in after and after != region
 
 
 # --- result: what fades

@@ -3,6 +3,8 @@ to its /proc and /sys what the real ones do."""
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from lastlog_py import setup
 from lastlog_py.config import Config, load
 from tests.machine import Machine
-from tests.memory import X86_RESERVED, x86_firmware
+from tests.memory import ARM64, X86_RESERVED, node, x86_firmware
 
 ADDRESS, SIZE, JOURNAL = 0x7000000, 0x100000, 0x20000
 MODULES = "/lib/modules/6.6.93"
@@ -22,6 +24,9 @@ HEAD = '#!/bin/sh\nROOT="{root}"\necho "${{0##*/}} $*" >> "$ROOT/ran"\n'
 
 INSMOD = HEAD + """\
 module=${{1##*/}}; module=${{module%.ko*}}; shift
+[ ! -e "$ROOT/silent" ] || exit 255
+mkdir -p "$ROOT/dev"
+echo "4,7,9200000,-;$module: what it says now" >> "$ROOT/dev/kmsg"
 [ ! -e "$ROOT/broken-$module" ] || {{ echo "insmod: Invalid module format" >&2; exit 1; }}
 mkdir -p "$ROOT/sys/module/$module/parameters"
 echo live > "$ROOT/sys/module/$module/initstate"
@@ -38,7 +43,8 @@ phram) value=${{1#phram=}}; size=${{value##*,}}
     [ ! -e "$ROOT/refuses-phram" ] || exit 0
     [ -e "$ROOT/proc/mtd" ] || echo 'dev:    size   erasesize  name' > "$ROOT/proc/mtd"
     printf 'mtd0: %08x 00001000 "%s"\\n' $((size)) "${{value%%,*}}" >> "$ROOT/proc/mtd"
-    mkdir -p "$ROOT/dev"; : > "$ROOT/dev/mtd0";;
+    : > "$ROOT/dev/mtd0"
+    mkdir -p "$ROOT/sys/class/mtd/mtd0"; echo ram > "$ROOT/sys/class/mtd/mtd0/type";;
 esac
 exit 0
 """
@@ -47,10 +53,10 @@ MODPROBE = HEAD + 'mkdir -p "$ROOT/sys/module/$2"\n'
 MOUNT = HEAD + '[ ! -e "$ROOT/refuses-mount" ] || { echo "mount: no such device"; exit 32; }\n' \
     .replace("{", "{{").replace("}", "}}") + \
     'echo "pstore /sys/fs/pstore pstore rw 0 0" >> "$ROOT/proc/mounts"\n'
-DMESG = HEAD + """\
-echo '[    9.1] phram: `x'"'"' invalid for parameter `phram'"'"
-echo '[    9.2] ramoops: The memory size must be non-zero'
-echo '[    9.3] eth0: link up'
+KMSG = """\
+6,5,9100000,-;phram: `x' invalid for parameter `phram'
+ SUBSYSTEM=x
+6,6,9100001,-;ramoops: an earlier complaint
 """
 
 
@@ -61,10 +67,12 @@ def router(machine: Machine) -> Machine:
     x86_firmware(machine)
     machine.write("/proc/sys/kernel/osrelease", "6.6.93\n")
     machine.write("/proc/sys/kernel/panic", "3\n")
+    machine.write("/proc/sys/kernel/arch", "x86_64\n")
+    machine.write("/dev/kmsg", KMSG)
     for name in ("ramoops", "phram", "reed_solomon"):
         machine.write(f"{MODULES}/{name}.ko", "\x7fELF")
     for name, text in (("insmod", INSMOD), ("rmmod", RMMOD), ("modprobe", MODPROBE),
-                       ("mount", MOUNT), ("dmesg", DMESG)):
+                       ("mount", MOUNT)):
         machine.write(f"/sbin/{name}", text.format(root=machine.root)).chmod(0o755)
     return machine.configure(address=hex(ADDRESS), size=hex(SIZE), journal_size=hex(JOURNAL),
                              record_size="0x10000", console_size="0x10000", pmsg_size="0x4000",
@@ -180,7 +188,8 @@ def test_core_dumps_go_to_the_handler_where_there_is_one(machine: Machine) -> No
 
 
 @pytest.mark.parametrize(("options", "word"), [
-    ({"size": "lots"}, "belong together"), ({"address": "x"}, "belong together"),
+    ({"size": "1MB"}, "belong together"), ({"address": "x"}, "belong together"),
+    ({"size": "1MB"}, "size '1MB' is not a number"),
     ({"journal_size": "0x200000"}, "journal_size"), ({"journal_size": "1000"}, "journal_size"),
     ({"mtd": "a,b"}, "option mtd"), ({"mtd": "a b"}, "option mtd"),
     ({"mtd": "x" * 64}, "option mtd")])
@@ -219,10 +228,44 @@ def test_a_region_that_is_all_journal(router: Machine) -> None:
 
 
 def test_what_the_device_tree_provides_is_left_alone(router: Machine) -> None:
-    router.ramoops(SIZE - JOURNAL, 65536, address=ADDRESS)
-    router.mtd(b"\0" * SIZE)
+    provided(router)
     router.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
     assert setup.arm(router.config()) == [] and ran(router) == []
+
+
+def provided(router: Machine, **sizes: int) -> Machine:
+    """ramoops and phram are there, as the configuration says but for these sizes."""
+    router.ramoops(SIZE - JOURNAL, 65536, **{"console": 65536, "pmsg": 16384, "ecc": 16, **sizes},
+                   address=ADDRESS)
+    router.write("/sys/module/ramoops/initstate", "live\n")
+    router.mtd(b"\0" * SIZE)
+    return router
+
+
+@pytest.mark.parametrize(("options", "word"), [
+    ({"record_size": "0x4000"}, "record_size 16384 takes effect at the next reboot; until then it "
+                                "is 65536"),
+    ({"console_size": "0"}, "console_size"), ({"ftrace_size": "4096"}, "ftrace_size"),
+    ({"pmsg_size": "0x8000"}, "pmsg_size"), ({"ecc": "32"}, "ecc 32 takes effect"),
+    ({"ecc": "1"}, ""), ({"console_size": "0x1ffff"}, "")])
+def test_sizes_that_ramoops_was_not_told_of(router: Machine, options: dict[str, str],
+                                            word: str) -> None:
+    problems = setup.arm(provided(router).configure(**options).config())
+    assert word in only(problems, "ramoops", "warning") if word else problems == []
+
+
+def test_sizes_that_come_from_elsewhere(router: Machine) -> None:
+    provided(router, ecc=0).configure(ecc="32", record_size="0x4000")
+    (router.root / "sys/module/ramoops/initstate").unlink()
+    assert all("built into the kernel" in text for _, text, _ in setup.arm(router.config()))
+    folder = node(router, "reserved-memory/crashes@7000000", [(ADDRESS, SIZE - JOURNAL)],
+                  "ramoops")
+    for name, value in (("record-size", 65536), ("console-size", 65536), ("pmsg-size", 16384),
+                        ("ecc-size", 16)):
+        router.write(f"{folder}/{name}", value.to_bytes(4, "big"))
+    assert [text for _, text, _ in setup.arm(router.config())] == [
+        "option record_size 16384 has no effect: the device tree says 65536",
+        "option ecc 32 has no effect: the device tree says 16"]
 
 
 def test_ramoops_elsewhere_is_told(router: Machine) -> None:
@@ -239,8 +282,7 @@ def test_ramoops_over_the_journal_is_told(router: Machine) -> None:
 
 
 def test_another_device_of_that_name_is_told(router: Machine) -> None:
-    router.ramoops(SIZE - JOURNAL, 65536, address=ADDRESS)
-    router.mtd(b"\0" * 65536)
+    provided(router).mtd(b"\0" * 65536)
     assert "has 0x10000 bytes" in only(setup.arm(router.config()), "phram", "warning")
 
 
@@ -251,10 +293,87 @@ def test_phram_that_is_loaded_gets_the_region_through_sysfs(router: Machine) -> 
     assert parameter.read_text() == "lastlog,0x7000000,0x100000"
 
 
+@pytest.mark.parametrize("kind", ["nor", "nand", "rom", ""])
+def test_flash_of_that_name_is_no_region(router: Machine, kind: str) -> None:
+    router.mtd(b"firmware" * 8192, kind=kind)
+    said = only(setup.arm(router.config()), "phram")
+    assert "memory only" in said and (kind or "may be flash") in said and "option mtd" in said
+    assert not any("/phram.ko" in line for line in ran(router))
+
+
+@pytest.mark.parametrize(("journal", "told"), [(JOURNAL, True), (0, False)])
+def test_a_kernel_without_mtd(router: Machine, journal: int, told: bool) -> None:
+    """OpenWrt's for x86: nobody can install a module there."""
+    (router.root / f"{MODULES}/phram.ko".lstrip("/")).unlink()
+    problems = setup.arm(router.configure(journal_size=journal).config())
+    assert "journal_size 0" in only(problems, "phram", "warning") if told else problems == []
+    assert setup.ramoops_works(router.site()) and not setup.has_mtd(router.site())
+
+
+@pytest.mark.parametrize(("arch", "is_mapped"), [("aarch64", True), ("armv7l", True),
+                                                 ("aarch64", False), ("mips", True)])
+def test_phram_is_not_given_what_arm_maps(router: Machine, arch: str, is_mapped: bool) -> None:
+    """A node without no-map: phram would only make the kernel WARN."""
+    router.write("/proc/sys/kernel/arch", f"{arch}\n")
+    shutil.rmtree(router.root / "sys/firmware")
+    router.write("/proc/iomem", ARM64 if is_mapped else ARM64.replace(
+        "40000000-42ffffff : S", "40000000-42feffff : S").replace("  42ff0000", "42ff0000"))
+    node(router, "memory@40000000", [(0x40000000, 0x20000000)])
+    node(router, "reserved-memory/ramoops@42ff0000", [(0x42ff0000, 0x10000)], "ramoops")
+    router.configure(address="0x42ff0000", size="0x10000", journal_size="0x4000",
+                     record_size="0x1000", console_size="0x1000", pmsg_size="0x1000")
+    problems = setup.arm(router.config())
+    if is_mapped and arch != "mips":
+        assert "no-map" in only(problems, "phram", "warning")
+    else:
+        assert problems == []
+    assert any("/phram.ko" in line for line in ran(router)) is (problems == [])
+
+
 # --- what goes wrong
 
 
+def test_two_at_once(router: Machine) -> None:
+    """The other one loads both while this one is busy with what ramoops needs."""
+    modprobe = Path(router.root / "sbin/modprobe")
+    modprobe.write_text(modprobe.read_text() + f"""
+[ ! -e "{router.root}/other" ] || exit 0
+: > "{router.root}/other"
+{router.root}/sbin/insmod ramoops.ko mem_address={ADDRESS} mem_size={SIZE - JOURNAL}
+{router.root}/sbin/insmod phram.ko phram=lastlog,{ADDRESS:#x},{SIZE:#x}
+""")
+    insmod = Path(router.root / "sbin/insmod")
+    insmod.write_text(insmod.read_text().replace("shift\n", f"""shift
+[ ! -e "{router.root}/sys/module/$module" ] || {{ echo "insmod: File exists" >&2; exit 1; }}
+""", 1))
+    assert setup.arm(router.config()) == []
+    assert read(router, "/proc/mtd").count("lastlog") == 1
+    assert sum("phram" in line for line in ran(router)) == 1
+
+
+def test_an_error_in_one_step_leaves_the_others(router: Machine,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(setup, "record_size", fails)
+    (router.root / "sys/fs/pstore").mkdir(parents=True)
+    said = only(setup.arm(router.config()), "ramoops")
+    assert "Too many open files" in said
+    assert any("phram.ko" in line for line in ran(router)) and ran(router)[-1].startswith("mount")
+
+
+def test_with_sigchld_ignored(router: Machine) -> None:
+    """As some callers leave it: nobody hears how a program ended, so what it did counts."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert setup.arm(router.config()) == []
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_modules_that_are_not_installed(router: Machine) -> None:
+    router.write("/proc/mtd", "dev:    size   erasesize  name\n")
     for name in ("ramoops", "phram"):
         (router.root / f"{MODULES}/{name}.ko".lstrip("/")).unlink()
     problems = setup.arm(router.config())
@@ -279,21 +398,30 @@ def test_without_modprobe_insmod_loads_what_is_needed(router: Machine) -> None:
 def test_a_module_of_another_kernel(router: Machine) -> None:
     router.write("/broken-ramoops", "")
     said = only(setup.arm(router.config()), "ramoops")
-    assert "Invalid module format" in said and "The memory size must be non-zero" in said
+    assert "Invalid module format" in said and said.endswith("ramoops: what it says now")
+
+
+def test_no_reason_at_all(router: Machine) -> None:
+    """What the kernel said before is no reason."""
+    router.write("/silent", "")
+    for _, text, _ in setup.arm(router.config()):
+        assert text == "it cannot be loaded: it gave no reason; see logread"
+    (router.root / "dev/kmsg").unlink()
+    assert "see logread" in setup.arm(router.config())[0][1]
 
 
 def test_phram_that_pretends_to_be_fine(router: Machine) -> None:
     """insmod reports success for most values that phram refuses."""
     router.write("/refuses-phram", "")
     said = only(setup.arm(router.config()), "phram")
-    assert "no MTD device" in said and "invalid for parameter" in said
+    assert "no MTD device" in said and said.endswith("phram: what it says now")
 
 
 def test_ramoops_that_pretends_to_be_fine(router: Machine) -> None:
     router.write("/refuses-ramoops", "")
     router.write("/sys/module/pstore/parameters/backend", "(null)\n")
     said = only(setup.arm(router.config()), "ramoops")
-    assert "pstore does not use it" in said and "memory size" in said
+    assert "pstore does not use it" in said and said.endswith("ramoops: what it says now")
 
 
 def test_another_backend(router: Machine) -> None:
@@ -331,8 +459,14 @@ def test_pstore_that_cannot_be_mounted(machine: Machine, router: Machine) -> Non
     assert "no such device" in only(setup.arm(router.config()), "pstore", "warning")
 
 
+def test_pstore_that_is_mounted_elsewhere(router: Machine) -> None:
+    router.write("/proc/mounts", "pstore /mnt/pstore pstore rw 0 0\n"
+                                 "none /sys/fs/pstore tmpfs rw 0 0\n")
+    assert setup.arm(router.config()) == [] and ran(router)[-1].startswith("mount")
+
+
 def test_programs_that_are_missing(router: Machine) -> None:
-    for name in ("insmod", "modprobe", "mount", "dmesg"):
+    for name in ("insmod", "modprobe", "mount"):
         (router.root / "sbin" / name).unlink()
     said = {where: text for where, text, _ in setup.arm(router.config())}
     assert set(said) == {"ramoops", "phram"} and "insmod: not found" in said["ramoops"]

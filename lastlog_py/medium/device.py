@@ -11,7 +11,7 @@ import os
 from ..errors import LastlogError, code_of
 from ..site import Site
 
-__all__ = ["Device", "find", "ramoops_runs", "read_small"]
+__all__ = ["Device", "find", "named", "ramoops_runs", "read_small"]
 
 # No router reserves more than this for crash logs; a larger file is not a region.
 MAX_REGION = 64 << 20
@@ -104,15 +104,35 @@ def _file(site: Site) -> Device:
 
 
 def _mtd(site: Site) -> Device:
-    name = site.mtd
-    table = read_small(site.system("/proc/mtd"))
-    for line in table.splitlines():
+    entry = named(site)
+    if entry is None:
+        raise LastlogError("no-region", f'There is no MTD device named "{site.mtd}" in /proc/mtd.',
+                           "Reserve memory for it and load phram, or set option mtd or option "
+                           "file in the region section of the configuration.")
+    _check_type(site, entry[0])
+    return Device(site.system(f"/dev/mtd{entry[0]}"), entry[1], "mtd")
+
+
+def named(site: Site) -> tuple[int, int] | None:
+    """Number and size in bytes of the MTD device with the configured name, whatever it is."""
+    for line in read_small(site.system("/proc/mtd")).splitlines():
         entry = _mtd_entry(line)
-        if entry is not None and entry[2] == name:
-            return Device(site.system(f"/dev/mtd{entry[0]}"), entry[1], "mtd")
-    raise LastlogError("no-region", f'There is no MTD device named "{name}" in /proc/mtd.',
-                       "Reserve memory for it and load phram, or set option mtd or option file "
-                       "in the region section of the configuration.")
+        if entry is not None and entry[2] == site.mtd:
+            return entry[:2]
+    return None
+
+
+def _check_type(site: Site, number: int) -> None:
+    """Raises LastlogError unless the device is memory: flash of that name holds the firmware, its
+    settings or the radio's calibration."""
+    kind = read_small(site.system(f"/sys/class/mtd/mtd{number}/type")).strip()
+    if kind == "ram":
+        return
+    what = f"is of the type {kind[:20]}" if kind else \
+        f"may be flash: /sys/class/mtd/mtd{number}/type does not say what it is"
+    raise LastlogError("no-region", f'The MTD device "{site.mtd}" (mtd{number}) {what}; lastlog '
+                       "writes to memory only (type ram).", "Set option mtd in the region section "
+                       "of the configuration to a name that no flash partition has.")
 
 
 def _mtd_entry(line: str) -> tuple[int, int, str] | None:

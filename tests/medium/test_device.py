@@ -50,6 +50,20 @@ def test_names_are_compared_whole(machine: Machine, name: str) -> None:
     assert device.find(machine.configure(mtd=name).site()).size == 8192
 
 
+@pytest.mark.parametrize("kind", ["nor", "nand", "rom", "unknown", "ramdisk", ""])
+def test_only_memory_is_a_region(machine: Machine, kind: str) -> None:
+    """Somebody called a flash partition so: it is never written."""
+    machine.mtd(b"firmware" * 1024, kind=kind)
+    with pytest.raises(LastlogError) as error:
+        device.find(machine.site())
+    assert error.value.code == "no-region" and "memory only" in error.value.message
+    assert (kind or "does not say what it is") in error.value.message and error.value.hint
+    (machine.root / "sys/class/mtd/mtd3/type").unlink()
+    with pytest.raises(LastlogError, match="does not say what it is"):
+        device.find(machine.site())
+    assert device.named(machine.site()) == (3, 8192)
+
+
 def test_a_missing_file_a_directory_and_a_disk(machine: Machine, tmp_path: Path) -> None:
     for path, word in ((tmp_path / "none", "No such file"), (tmp_path, "not a file")):
         with pytest.raises(LastlogError, match=word):

@@ -54,7 +54,7 @@ def test_nothing_at_all(tmp_path: Path) -> None:
 
 def test_a_region_that_cannot_be_read_may_hold_something(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
-    machine.write("/proc/mtd", 'mtd3: 00001000 00001000 "lastlog"\n')
+    machine.mtd(bytes(4096)).unlink()
     assert glance.captured_mark(machine.site())
 
 
