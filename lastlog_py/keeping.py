@@ -16,7 +16,6 @@ from .archive import Archive
 from .archive_file import Entry, pack
 from .boot import Moment
 from .config import Config
-from .diagnose import panic_told
 from .errors import LastlogError
 from .ledger import BootEntry
 from .medium import journal_device
@@ -126,6 +125,8 @@ class Haul:
 
     def _last_words(self) -> str:
         """A panic may be told by the console alone, where there are no zones for dumps."""
+        from .diagnose import panic_told  # only here: most harvests have no need of it
+
         record = next(filter(panic_told, self.seen.captured()), None)
         if record is None:
             return "hang"

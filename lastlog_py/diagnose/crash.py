@@ -12,13 +12,13 @@ are looked up, never compared each with each.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 
 from ..record import Record
+from .pattern import Pattern
 
 __all__ = ["group"]
 
@@ -26,7 +26,7 @@ _NO_CRASH = ("shutdown", "emergency")
 _MOMENT = 10.0          # seconds between an oops and the panic it leads to
 _UNKNOWN = -1.0         # an uptime that is not known; sorts first
 
-_STAMPED = re.compile(r"(?:<\d{1,4}>)?\[ {0,11}\d{1,12}\.\d{1,9}\]")
+_STAMPED = Pattern(r"(?:<\d{1,4}>)?\[ {0,11}\d{1,12}\.\d{1,9}\]")
 
 # What an oops and its panic have in common: the panic's number, the signature, the line that
 # the oops' log ends with; or, where one does not have it, a word that neither could be.

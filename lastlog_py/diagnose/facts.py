@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence, Set
 
 from ..record import Oom
 from .line import Line
+from .pattern import Pattern
 from .symbol import CALLER, PLACE
 
 __all__ = ["boot_facts", "fault_facts", "oom_facts", "read_errors"]
@@ -23,75 +24,83 @@ _VALUE = r"(?:[0-9a-f]{8,16}|\([^)]{0,16}\)) "
 
 # "CPU: 0 UID: 0 PID: 1 Comm: init …": UID since v6.12; "Pid: 1, comm: init …" until v3.10.
 # A program calls itself what it likes, "a Not tainted 9.9.9 b": the last such words count.
-_TASK = re.compile(
+_TASK = Pattern(
     r"CPU: (?P<cpu>\d{1,4}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) Comm: "
     r"(?P<process>.{1,64}(?<! Kdump: loaded)) "
-    rf"(?:Kdump: loaded )?{_TAINT}(?P<release>\d[^ ]{{0,80}})")
-_OLD_TASK = re.compile(
+    rf"(?:Kdump: loaded )?{_TAINT}(?P<release>\d[^ ]{{0,80}})", " Comm: ")
+_OLD_TASK = Pattern(
     r"Pid: (?P<pid>\d{1,10}), comm: (?P<process>.{1,64}) "
-    rf"{_TAINT}\(?(?P<release>\d[^ ]{{0,80}})")
-_OLD_ARM = re.compile(rf"CPU: (?P<cpu>\d{{1,4}}) +{_TAINT}\((?P<release>\d[^ ]{{0,80}})")
-_HARDWARE = re.compile(r"Hardware name: (?P<hardware>.{1,200})")
+    rf"{_TAINT}\(?(?P<release>\d[^ ]{{0,80}})", ", comm: ")
+_OLD_ARM = Pattern(rf"CPU: (?P<cpu>\d{{1,4}}) +{_TAINT}\((?P<release>\d[^ ]{{0,80}})", "ainted")
+_HARDWARE = Pattern(r"Hardware name: (?P<hardware>.{1,200})", "Hardware name: ")
 
 _FAULT_FACTS = (
     _TASK, _OLD_TASK, _OLD_ARM, _HARDWARE,
     # where the program counter was: x86-64, x86, arm and old arm64, arm64, mips
-    re.compile(rf"RIP: 0010:{_CODE}{PLACE}"),
-    re.compile(rf"EIP(?: is at |: (?:0060:)?){_CODE}{PLACE}"),
-    re.compile(rf"PC is at {PLACE}"),
-    re.compile(rf"pc : {_CODE}{PLACE}"),
-    re.compile(rf"epc +: {_VALUE}{PLACE}"),
+    Pattern(rf"RIP: 0010:{_CODE}{PLACE}", "RIP: 0010:"),
+    Pattern(rf"EIP(?: is at |: (?:0060:)?){_CODE}{PLACE}", "EIP"),
+    Pattern(rf"PC is at {PLACE}", "PC is at "),
+    Pattern(rf"pc : {_CODE}{PLACE}", "pc : "),
+    Pattern(rf"epc +: {_VALUE}{PLACE}", "epc "),
     # the same where it was NULL: until v5.1 printed as "(null)"
-    re.compile(r"(?:RIP: 0010:|EIP(?: is at |: )|PC is at |pc : |epc +: )[^(]{0,40}"
-               r"(?:\(null\)>\] {0,16})?(?P<nowhere>\(null\))"),
+    Pattern(r"(?:RIP: 0010:|EIP(?: is at |: )|PC is at |pc : |epc +: )[^(]{0,40}"
+            r"(?:\(null\)>\] {0,16})?(?P<nowhere>\(null\))", "(null)"),
     # where it was to return to: arm and old arm64, arm64, mips
-    re.compile(rf"(?:LR is at |lr : {_CODE}|ra +: {_VALUE}){CALLER}"),
+    Pattern(rf"(?:LR is at |lr : {_CODE}|ra +: {_VALUE}){CALLER}", "LR is at ", "lr : ", "ra "),
     # the bad address: x86 and mips print these lines alone only where it means something
-    re.compile(r"CR2: (?P<address>[0-9a-f]{8,16})\s*$"),
-    re.compile(r"BadVA +: (?P<address>[0-9a-f]{8,16})\s*$"),
+    Pattern(r"CR2: (?P<address>[0-9a-f]{8,16})\s*$", "CR2: "),
+    Pattern(r"BadVA +: (?P<address>[0-9a-f]{8,16})\s*$", "BadVA "),
     # arm "(pid: 1, stack limit = …)", mips "(pid: 1, threadinfo=…)"
-    re.compile(r"Process (?P<process>.{1,64}) \(pid: (?P<pid>\d{1,10})[,)]"),
-    re.compile(r"C[Pp][Uu] (?P<cpu>\d{1,4})\s*$"),                        # x86, mips until v3.10
-    re.compile(r"(?:rcu:)?\s*(?P<cpu>\d{1,4})-\S{1,8}: \("),            # who stalls RCU
-    re.compile(r"NMI backtrace for cpu (?P<cpu>\d{1,4})"),
+    Pattern(r"Process (?P<process>.{1,64}) \(pid: (?P<pid>\d{1,10})[,)]", " (pid: "),
+    # x86, mips until v3.10
+    Pattern(r"C[Pp][Uu] (?P<cpu>\d{1,4})\s*$", "CPU ", "Cpu ", "CpU ", "CPu "),
+    Pattern(r"(?:rcu:)?\s*(?P<cpu>\d{1,4})-\S{1,8}: \(", ": ("),          # who stalls RCU
+    Pattern(r"NMI backtrace for cpu (?P<cpu>\d{1,4})", "NMI backtrace for cpu "),
 )
 
 # Groups that name the same place: its parts must come from one line.
 _PLACES = (frozenset({"name", "bare", "nowhere"}), frozenset({"caller_name", "caller_bare"}))
 
 _BOOT_FACTS = (
-    re.compile(r"Linux version (?P<release>\d[^ ]{0,80})"),
+    Pattern(r"Linux version (?P<release>\d[^ ]{0,80})", "Linux version "),
     _TASK, _OLD_TASK, _OLD_ARM, _HARDWARE,
-    re.compile(r"(?:OF: fdt: ?)?Machine model: (?P<model>.{1,200})"),
-    re.compile(r"MIPS: machine is (?P<model>.{1,200})"),
-    re.compile(r"Machine: (?P<model>.{1,200})"),
-    re.compile(r"(?:SMBIOS.{0,40})?DMI: (?P<model>.{1,200})"),
+    Pattern(r"(?:OF: fdt: ?)?Machine model: (?P<model>.{1,200})", "Machine model: "),
+    Pattern(r"MIPS: machine is (?P<model>.{1,200})", "MIPS: machine is "),
+    Pattern(r"Machine: (?P<model>.{1,200})", "Machine: "),
+    Pattern(r"(?:SMBIOS.{0,40})?DMI: (?P<model>.{1,200})", "DMI: "),
 )
-_SOME_BOOT_FACT = re.compile(r"Linux v|CPU: \d|Pid: |Hardware n|OF: |Machine|MIPS: |SMBIOS|DMI: ")
 
-_KILLED = re.compile(
+_KILLED = Pattern(
     r"(?:(?:Memory cgroup )?[Oo]ut of memory(?: \([^)]{0,40}\))?: )?Kill(?:ed)? process "
-    r"(?P<pid>\d{1,10}) \((?P<victim>.{1,64})\)(?P<rest>.*)")
-_RSS = re.compile(r"\b(?:anon|file|shmem)-rss:(\d{1,15})kB")
-_CHOSEN = re.compile(r"oom-kill:.*,task=(?P<victim>.{1,64}),pid=(?P<pid>\d{1,10}),uid=(?P<rest>)")
+    r"(?P<pid>\d{1,10}) \((?P<victim>.{1,64})\)(?P<rest>.*)", " process ")
+_RSS = Pattern(r"\b(?:anon|file|shmem)-rss:(\d{1,15})kB")
+_CHOSEN = Pattern(r"oom-kill:.*,task=(?P<victim>.{1,64}),pid=(?P<pid>\d{1,10}),uid=(?P<rest>)",
+                  "oom-kill:")
 
 # What the kernel says when it cannot read flash or a disk; the first kind of these counts.
 _READ_ERRORS = {
-    "SquashFS read errors": re.compile(r"(?:squashfs: )?SQUASHFS error: "),
-    "UBI read errors": re.compile(r"ubi\d{1,3} error|UBI error|UBIFS error"),
-    "I/O errors": re.compile(r"(?:\w{1,40}: )?(?:Buffer )?I/O error"),
+    "SquashFS read errors": Pattern(r"(?:squashfs: )?SQUASHFS error: ", "SQUASHFS error: "),
+    "UBI read errors": Pattern(r"ubi\d{1,3} error|UBI error|UBIFS error", "ubi", "UBI"),
+    "I/O errors": Pattern(r"(?:\w{1,40}: )?(?:Buffer )?I/O error", "I/O error"),
 }
 
 
-def fault_facts(lines: Iterable[Line]) -> dict[str, str]:
+def fault_facts(lines: Sequence[Line]) -> dict[str, str]:
     """What the lines of a report say: of each fact the first."""
     facts: dict[str, str] = {}
+    patterns = _in_question(_FAULT_FACTS, lines)
     for line in lines:
-        for pattern in _FAULT_FACTS:
+        for pattern in patterns:
             found = pattern.match(line.text)
             if found and not _answered(found.groupdict().keys(), facts.keys()):
                 facts = {**_groups(found), **facts}
     return facts
+
+
+def _in_question(patterns: Iterable[Pattern], lines: Iterable[Line]) -> list[re.Pattern[str]]:
+    """Those of the patterns that can match any of the lines."""
+    text = "\n".join(line.text for line in lines)
+    return [pattern.compiled for pattern in patterns if pattern.may_match(text)]
 
 
 def _answered(asked: Set[str], known: Set[str]) -> bool:
@@ -109,11 +118,11 @@ def boot_facts(lines: Sequence[Line]) -> dict[str, str]:
     The name a fault's report gives the hardware goes before the one from the boot.
     """
     facts: dict[str, str] = {}
+    patterns = _in_question(_BOOT_FACTS, lines)
     for line in lines:
-        if _SOME_BOOT_FACT.match(line.text):
-            for pattern in _BOOT_FACTS:
-                found = pattern.match(line.text)
-                facts.update(_groups(found) if found else {})
+        for pattern in patterns:
+            found = pattern.match(line.text)
+            facts.update(_groups(found) if found else {})
     if "model" in facts:
         facts.setdefault("hardware", facts["model"])
     return {name: facts[name] for name in ("release", "hardware", "tainted") if name in facts}
@@ -126,7 +135,7 @@ def oom_facts(lines: Sequence[Line], trigger: str | None) -> Oom:
         found = _KILLED.match(line.text) or _CHOSEN.match(line.text)
         if found:
             victim, pid = found["victim"], int(found["pid"])
-            sizes = _RSS.findall(found["rest"])
+            sizes = _RSS.compiled.findall(found["rest"])
             rss = sum(map(int, sizes)) if sizes else rss
     return Oom(victim, pid, rss, trigger)
 

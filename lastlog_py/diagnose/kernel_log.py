@@ -20,15 +20,16 @@ from typing import NamedTuple
 from ..record import Frame, Kernel
 from .facts import boot_facts, fault_facts, oom_facts, read_errors
 from .line import Line, last_time, lines_of
+from .pattern import Pattern
 from .plumbing import below_interrupt, informative
-from .rules import HANGS, PanicRule, fault_rule, panic_rule
+from .rules import HANGS, PanicRule, Rule, fault_rule, fault_rules, panic_rule
 from .symbol import PAGE, Place, is_nowhere, place, shortened, trace
 
 __all__ = ["Explanation", "explain", "explain_end"]
 
-_TITLE = re.compile(r"([A-Z][A-Za-z]{2,15})#(\d{1,9}) Part(\d{1,9})\s*$")
-_PANIC = re.compile(r"Kernel panic - not syncing: ?(?P<message>.*)")
-_END = re.compile(r"---\[ end trace")
+_TITLE = Pattern(r"([A-Z][A-Za-z]{2,15})#(\d{1,9}) Part(\d{1,9})\s*$", " Part")
+_PANIC = "Kernel panic - not syncing:"
+_END = "---[ end trace"
 
 # Linux before v5.8 told three kinds of shutdown apart.
 _REASONS = {"Panic": "panic", "Oops": "oops", "Emergency": "emergency", "Shutdown": "shutdown",
@@ -134,23 +135,23 @@ def _reports(lines: Sequence[Line]) -> list[Report]:
 def _marks(lines: Sequence[Line]) -> list[tuple[int, Report | None]]:
     """Where reports begin, as (index of a line, report), and end for sure, as (index, None)."""
     marks: list[tuple[int, Report | None]] = []
+    rules = fault_rules("\n".join(line.text for line in lines))
     for index, line in enumerate(lines):
-        if marks and marks[-1][1] and _END.match(line.text):
+        if marks and marks[-1][1] and line.text.startswith(_END):
             marks.append((index, None))
-        report = _report(line)
+        report = _report(line, rules)
         if report and not _belongs(report, marks):
             marks.append((index, report))
     return marks
 
 
-def _report(line: Line) -> Report | None:
-    """The report that begins with this line."""
-    panic = _PANIC.match(line.text)
-    if panic:
-        message = panic["message"].strip()[:_MESSAGE]
+def _report(line: Line, rules: Sequence[Rule]) -> Report | None:
+    """The report that begins with this line; rules: for those that the log may hold."""
+    if line.text.startswith(_PANIC):
+        message = line.text.removeprefix(_PANIC).strip()[:_MESSAGE]
         panic_is, match = panic_rule(message)
         return Report(panic_is.cause, "panic", message, _fields(match), [line], panic_is)
-    fault = fault_rule(line.text)
+    fault = fault_rule(line.text, rules)
     if not fault:
         return None
     rule, match = fault
@@ -230,7 +231,7 @@ def _cause_of_panic(panic: Report, earlier: Sequence[Report]) -> Report:
 def _may_lead(report: Report, panic: Report) -> bool:
     rule = panic.rule
     assert rule is not None
-    if report.cut_by_panic and report.grade == "fatal" and not rule.pattern:
+    if report.cut_by_panic and report.grade == "fatal" and not rule.pattern.regex:
         return True
     if not rule.after & {report.grade, report.cause}:
         return False

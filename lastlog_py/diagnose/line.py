@@ -7,15 +7,16 @@ is 0, so that its level is 8 or more.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from .pattern import Pattern
 
 __all__ = ["Line", "last_time", "lines_of"]
 
 # The level, the time stamp, the caller: each may be missing.
-_PREFIX = re.compile(r"(?:<(\d{1,4})>)?(?:\[ {0,11}(\d{1,12}\.\d{1,9})\] ?)?"
-                     r"(?:\[ {0,11}[TC]\d{1,10}\] )?")
+_PREFIX = Pattern(r"(?:<(\d{1,4})>)?(?:\[ {0,11}(\d{1,12}\.\d{1,9})\] ?)?"
+                  r"(?:\[ {0,11}[TC]\d{1,10}\] )?")
 
 # No kernel prints longer lines (PRINTK_MESSAGE_MAX is 2048 since v6.0, 1024 before), and no log
 # of 1 MiB has more of them; both keep hostile text from costing time.
@@ -42,7 +43,7 @@ def lines_of(text: str) -> list[Line]:
 
 
 def _line(line: str) -> Line:
-    prefix = _PREFIX.match(line)
+    prefix = _PREFIX.compiled.match(line)
     assert prefix is not None       # everything in it is optional
     return Line(time=float(prefix[2]) if prefix[2] else None,
                 text=line[prefix.end():].rstrip("\r"),

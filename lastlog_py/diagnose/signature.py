@@ -14,18 +14,17 @@ Never change what `k1` means: another algorithm gets another prefix.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from .kernel_log import Explanation
+from .pattern import Pattern
 from .plumbing import base_name, informative
 from .rules import HANGS
 
 __all__ = ["hashed_text", "signature"]
 
 _FRAMES = 6
-_NUMBER = re.compile(r"(?:\b|(?<=\bCPU))(?:0x[0-9a-f]+|[0-9a-f]{8,}|\d[0-9a-f]*)|\(null\)",
-                     re.IGNORECASE)
+_NUMBER = Pattern(r"(?i:(?:\b|(?<=\bCPU))(?:0x[0-9a-f]+|[0-9a-f]{8,}|\d[0-9a-f]*)|\(null\))")
 _MESSAGE = 120          # characters of a message that count
 
 # What a jump to where no code is causes; every architecture says it in other words.
@@ -83,4 +82,4 @@ def _name(function: str, module: str | None) -> str:
 
 def _masked(message: str) -> str:
     """The message without what differs from crash to crash."""
-    return _NUMBER.sub("N", message[:_MESSAGE]).strip()
+    return _NUMBER.compiled.sub("N", message[:_MESSAGE]).strip()

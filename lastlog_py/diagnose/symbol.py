@@ -9,12 +9,12 @@ Every pattern is anchored and works on one line of bounded length.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..record import Frame
 from .line import Line
+from .pattern import Pattern
 
 __all__ = ["CALLER", "PAGE", "PLACE", "Place", "is_nowhere", "place", "shortened", "trace"]
 
@@ -33,7 +33,7 @@ _PLACE = f"(?:{_NAME}{_OFFSET}|{_BARE}){_MODULE}"
 PLACE = _PLACE.format("")
 CALLER = _PLACE.format("caller_")
 
-_FRAME = re.compile(
+_FRAME = Pattern(
     r"\s*(?:<[A-Z#/]{2,8}>\s*){0,4}"            # <IRQ> before the first frame, until v4.9
     + _ADDRESS + r"?(?P<guess>\? )?" + PLACE
     + r"(?P<unreliable> \(unreliable\))?"
@@ -42,12 +42,12 @@ _FRAME = re.compile(
 # arm: "[<c010>] (f) from [<c011>] (g+0x10/0x20)"; since v5.15 "f from g+0x10/0x20".
 _CALLEE = (r"\(?(?:(?P<callee_name>[A-Za-z_$][\w.$]{0,511})(?:\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16})?"
            r"|0x[0-9a-f]{1,16})" + _MODULE.format("callee_") + r"\)?")
-_ARM_FRAME = re.compile(r"\s*" + _ADDRESS + "?" + _CALLEE + r" ?from " + _ADDRESS + r"?\(?"
-                        + PLACE + r"\)?\s*$")
+_ARM_FRAME = Pattern(r"\s*" + _ADDRESS + "?" + _CALLEE + r" ?from " + _ADDRESS + r"?\(?"
+                     + PLACE + r"\)?\s*$", "from ")
 
-_START = re.compile(r"\s*(?:Call [Tt]race|Backtrace): *(?P<frame>.*)")
-_STOP = re.compile(r"\s*(?:</TASK>|---\[ end trace|Kernel panic - |Modules linked in:"
-                   r"|NMI backtrace for|Task dump for|Sending NMI)")
+_START = Pattern(r"\s*(?:Call [Tt]race|Backtrace): *(?P<frame>.*)", "race:")
+_STOP = ("</TASK>", "---[ end trace", "Kernel panic - ", "Modules linked in:",
+         "NMI backtrace for", "Task dump for", "Sending NMI")
 
 
 class Place(NamedTuple):
@@ -94,7 +94,7 @@ def _trace_lines(texts: Iterable[str]) -> Iterator[str]:
     inside = False
     for text in texts:
         start = _START.match(text)
-        if inside and (start or _STOP.match(text)):
+        if inside and (start or text.lstrip().startswith(_STOP)):
             return
         inside = inside or start is not None or _ARM_FRAME.match(text) is not None
         if inside:

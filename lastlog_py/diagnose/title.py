@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from ..record import Kernel, Oom
 from .kernel_log import Explanation
+from .pattern import Pattern
 
 __all__ = ["console_title", "kernel_title", "other_title"]
 
@@ -36,7 +35,7 @@ _NOTHING_WRONG = {"shutdown": "Clean shutdown", "emergency": "Emergency restart"
 _DUMP = {"panic": "Kernel panic", "oops": "Kernel oops"}
 
 # kernel/exit.c: the signal in the low seven bits, else the exit status in the next byte.
-_EXIT_CODE = r"Attempted to kill init! +exitcode=0x([0-9a-f]{1,8})"
+_EXIT_CODE = Pattern(r"Attempted to kill init! +exitcode=0x([0-9a-f]{1,8})", "kill init! ")
 # 10 and 12 as on MIPS: elsewhere they are signals that do not kill init.
 _SIGNALS = {
     4: "SIGILL (illegal instruction)", 5: "SIGTRAP (breakpoint)", 6: "SIGABRT (abort)",
@@ -101,7 +100,7 @@ def _function(kernel: Kernel) -> str:
 
 def _init(message: str) -> str:
     """How the init process died."""
-    found = re.match(_EXIT_CODE, message)
+    found = _EXIT_CODE.match(message)
     if not found:
         return "The init process died"
     code = int(found[1], 16)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 __all__ = ["TITLE", "Unpacked", "unpack"]
 
 # The first line of every dump's text: "Panic#2 Part1" (fs/pstore/platform.c: pstore_dump).
-TITLE = re.compile(rb"([A-Z][a-z]+)#(\d+) Part(\d+)\n")
+TITLE = rb"([A-Z][a-z]+)#(\d+) Part(\d+)\n"
 
 
 class Unpacked(NamedTuple):
@@ -31,7 +31,7 @@ def unpack(body: bytes, limit: int) -> Unpacked:
     """`body` unpacked, to at most `limit` bytes of text."""
     for name, reader in _READERS:
         text, used = reader(body, limit)
-        if TITLE.match(text):
+        if re.match(TITLE, text):
             return Unpacked(text, name, used is not None, len(body) if used is None else used)
     return Unpacked(b"", _name(body), False, len(body))
 

@@ -5,6 +5,7 @@ Each format is one row of `_FORMATS`; the first that recognises the bytes reads 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Reading:
 
 
 def _is_pstore(name: str, data: bytes) -> bool:
-    return pstorefs.parse_name(name) is not None or TITLE.match(data) is not None
+    return pstorefs.parse_name(name) is not None or re.match(TITLE, data) is not None
 
 
 def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Reading:

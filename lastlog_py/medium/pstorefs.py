@@ -18,13 +18,13 @@ __all__ = ["File", "listing", "parse_name", "read", "record_of"]
 
 # type-backend-id; up to about 3.1x console and ftrace have no id.  ".enc.z": the kernel could not
 # decompress it.
-NAME = re.compile(r"(dmesg|mce|console|ftrace|rtas|powerpc-ofw|powerpc-common|pmsg|powerpc-opal)"
-                  r"-([a-z0-9_]+)(?:-(\d+))?(\.enc\.z)?")
+NAME = (r"(dmesg|mce|console|ftrace|rtas|powerpc-ofw|powerpc-common|pmsg|powerpc-opal)"
+        r"-([a-z0-9_]+)(?:-(\d+))?(\.enc\.z)?")
 KINDS = {"dmesg": "kernel", "console": "console", "pmsg": "pmsg", "ftrace": "ftrace"}
 
 # Stands at the end of every file of a zone with ECC; kernels before 3.13 or so leave "ECC: " out.
-ECC_NOTICE = re.compile(rb"\n(?:ECC: )?(?:No errors detected|"
-                        rb"(\d+) Corrected bytes, (\d+) unrecoverable blocks)\n\0?\Z")
+ECC_NOTICE = (rb"\n(?:ECC: )?(?:No errors detected|"
+              rb"(\d+) Corrected bytes, (\d+) unrecoverable blocks)\n\0?\Z")
 
 MAX_FILE = 4 << 20                  # bytes; no kernel's log ring that a router has is larger
 
@@ -40,7 +40,7 @@ class File(NamedTuple):
 
 def parse_name(name: str) -> File | None:
     """`name` taken apart; None if no kernel names a pstore file so."""
-    match = NAME.fullmatch(name)
+    match = re.fullmatch(NAME, name)
     if match is None:
         return None
     number = int(match[3]) if match[3] else None
@@ -86,7 +86,7 @@ def record_of(name: str, data: bytes, time: float | None) -> tuple[Record | None
 
 def _without_notice(data: bytes) -> tuple[bytes, int | None, int | None]:
     """The text, and what the notice behind it says: corrected bytes, lost blocks."""
-    notice = ECC_NOTICE.search(data, max(0, len(data) - 100))
+    notice = re.compile(ECC_NOTICE).search(data, max(0, len(data) - 100))
     if notice is None:
         return data, None, None
     return data[:notice.start()], int(notice[1] or 0), int(notice[2] or 0)

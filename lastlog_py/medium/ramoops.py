@@ -25,11 +25,11 @@ BLOCK = 128                         # data bytes per ECC block
 # "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
 # 3.5 to 3.11 write no letter, and up to about 4.19 the microseconds are not padded with zeros.  The
 # second is signed since 4.19.
-DUMP = re.compile(rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n")
+DUMP = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
 MOST_ZONES = 1024                   # a region has tens; more are noise, or made to keep us busy
 MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
 PEEK = 512                          # compressed bytes that are enough to see a title
-CONSOLE_LINE = re.compile(rb"^\[ *\d+\.\d{6}\]", re.MULTILINE)
+CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
 
 class Slot(NamedTuple):
@@ -186,7 +186,7 @@ def _headless(region: bytes, zones: list[Zone]) -> list[Zone]:
     ends = [zone.slot.offset + HEADER_SIZE + zone.used for zone in
             sorted(zones, key=lambda zone: zone.slot.offset)]
     tries, free = 0, 0                  # free: where the last one found ends
-    for match in DUMP.finditer(region):
+    for match in _dump_headers(region):
         offset = match.start() - HEADER_SIZE
         before = bisect_right(starts, offset) - 1
         if offset < free or (before >= 0 and (match.start() < ends[before]
@@ -217,7 +217,7 @@ def _length(region: bytes, match: re.Match[bytes], end: int) -> int:
     Text ends at its first NUL: what is behind it is older.
     """
     body = match.end()
-    if TITLE.match(region, body):
+    if re.compile(TITLE).match(region, body):
         nul = region.find(b"\0", body, end)
         return (end if nul < 0 else nul) - match.start()
     if not unpack(region[body:body + PEEK], PEEK).text:
@@ -281,10 +281,10 @@ def _name_zones(region: bytes, zones: list[Zone]) -> list[Zone]:
 
 def _kind(body: bytes) -> str:
     """What a zone found by its signature holds, from its contents; empty ones count as dumps."""
-    if not body or DUMP.search(body):
+    if not body or any(_dump_headers(body)):
         return "kernel"
     lines = body.count(b"\n", 0, 8192) + 1
-    return "console" if len(CONSOLE_LINE.findall(body[:8192])) * 2 >= lines else "pmsg"
+    return "console" if len(re.findall(CONSOLE_LINE, body[:8192])) * 2 >= lines else "pmsg"
 
 
 def is_blank(region: bytes) -> bool:
@@ -347,11 +347,16 @@ def _dumps(body: bytes) -> Iterator[Dump]:
         yield Dump(_seconds(match[1], match[2]), match[3] == b"C", body[match.end():end])
 
 
+def _dump_headers(data: bytes) -> Iterator[re.Match[bytes]]:
+    """What looks like a dump's header; memory that holds none is not searched for a pattern."""
+    return re.finditer(DUMP, data) if b"====" in data else iter(())
+
+
 def _headers(body: bytes) -> list[re.Match[bytes]]:
     headers = []
     tries = 0
-    for match in DUMP.finditer(body):
-        if match.start() == 0 or TITLE.match(body, match.end()):
+    for match in _dump_headers(body):
+        if match.start() == 0 or re.compile(TITLE).match(body, match.end()):
             headers.append(match)
         elif match[3] == b"C" and tries < MOST_ZONES:
             tries += 1
@@ -372,7 +377,7 @@ def _kernel_record(dump: Dump, source: Source, where: str,
 
     The header may be lost, and its letter may have lost a bit, so the body is asked as well.
     """
-    if TITLE.match(dump.body):
+    if re.match(TITLE, dump.body):
         return _plain_record(dump, source, where, torn=dump.time is None)
     if dump.compressed:
         return _compressed_record(dump, source, where, room)

@@ -27,7 +27,7 @@ AFTERMATH = tuple(f"Kernel panic - not syncing: {what}" for what in (
     "Fatal exception", "Fatal error", "Oops", "Aiee, killing", "panic_on",
     "Attempted to kill init"))
 
-STAMP = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+STAMP = r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?"
 
 BEFORE, AFTER = 5, 24       # lines shown around the first line of the fault
 LONGEST = 400               # characters of one line around the fault
@@ -90,9 +90,10 @@ def _level(line: str) -> tuple[int | None, str]:
 def lines(text: str) -> list[Line]:
     """The lines of a log; the empty one after the last newline is none."""
     found = []
+    stamp = re.compile(STAMP)           # here, not above: mostly there is no log to show
     for line in text.removesuffix("\n").split("\n"):
         level, rest = _level(line)
-        match = STAMP.match(rest)
+        match = stamp.match(rest)
         cut = match.end() if match else 0
         found.append(Line(level, rest[:cut], rest[cut:]))
     return found
