@@ -28,7 +28,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .record import Problem, Record, Source, from_dict, readable, to_dict
+from .record import Problem, Record, Source, part_from_dict, readable, to_dict
 
 __all__ = ["Entry", "Found", "HEAD", "MOST", "Unpacked", "is_foreign", "is_id", "pack", "parse",
            "unpack"]
@@ -316,24 +316,32 @@ def _nested(name: str) -> Callable[[str], Any]:
         given = json.loads(value)
         if not isinstance(given, dict):
             raise TypeError(value)
-        bare = {"id": "", "kind": "", "source": {"medium": ""}}
-        part = getattr(from_dict({**bare, name: given}), name)
-        if isinstance(part, tuple) and not _well_typed(part):
+        part = part_from_dict(name, given)
+        if not _well_typed(part):
             raise TypeError(value)
         return part
     return reader
 
 
+def _coredump(value: str) -> dict[str, Any]:
+    given = json.loads(value)
+    if not isinstance(given, dict):
+        raise TypeError(value)
+    return given
+
+
 def _well_typed(part: tuple[Any, ...]) -> bool:
     """Whether a NamedTuple holds what its annotations say, and so do those in it."""
     hints = _hints(type(part)) if hasattr(part, "_fields") else [tuple] * len(part)
-    return all(_well_typed(value) if isinstance(value, tuple) else isinstance(value, hint)
-               for value, hint in zip(part, hints, strict=True))
+    return all(map(isinstance, part, hints)) and all(
+        _well_typed(value) for value in part if isinstance(value, tuple))
 
 
 @functools.cache
 def _hints(shape: type) -> list[Any]:
-    return list(typing.get_type_hints(shape).values())
+    """What `isinstance` takes: of `tuple[Frame, ...]` the tuple alone."""
+    return [typing.get_origin(hint) if typing.get_origin(hint) is tuple else hint
+            for hint in typing.get_type_hints(shape).values()]
 
 
 # Key of the line, field of the record, value → line, line → value
@@ -352,7 +360,7 @@ _LINES: tuple[tuple[str, str, Callable[[Any], str], Callable[[str], Any]], ...] 
     ("Boot", "boot", json.dumps, _nested("boot")),
     ("Source", "source", json.dumps, _nested("source")),
     ("Kernel", "kernel", json.dumps, _nested("kernel")),
-    ("Coredump", "coredump", json.dumps, _nested("coredump")),
+    ("Coredump", "coredump", json.dumps, _coredump),
 )
 _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     **{key: (name, read) for key, name, _, read in _LINES},

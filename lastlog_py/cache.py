@@ -18,15 +18,15 @@ from .errors import LastlogError
 from .medium import device
 from .readiness import gather
 
-__all__ = ["fingerprint", "folder", "lookup", "remember"]
+__all__ = ["fingerprint", "folder", "listing", "lookup", "remember"]
 
 RUN = "/var/run/lastlog"
 
 
 def fingerprint(config: Config) -> str:
     """What all answers depend on, in 16 hexadecimal digits and a few sizes."""
-    parts = [__version__, _stat(config.path), _stat(config.ledger), _listing(config.archive),
-             _listing(config.site.system("/sys/fs/pstore")), repr(sorted(gather(config).items()))]
+    parts = [__version__, _stat(config.path), _stat(config.ledger), listing(config.archive),
+             listing(config.site.system("/sys/fs/pstore")), repr(sorted(gather(config).items()))]
     text = "\n".join(parts).encode("utf-8", "surrogateescape")
     region = _region(config)
     return f"{_checksum(text)}-{len(region):x}-{_checksum(region)}"
@@ -55,7 +55,7 @@ def _stat(path: str) -> str:
     return f"{path} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
-def _listing(folder: str) -> str:
+def listing(folder: str) -> str:
     """Every file's name, inode, size and time: a saved record is a new inode, whatever a
     flash file system's clock says."""
     try:

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import __version__, cache, service, store
+from . import __version__, cache, service
 from .archive_file import is_id
 from .config import Config
 from .errors import LastlogError
@@ -158,6 +158,8 @@ def _clear(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
 
 def _store(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
     """From a plain file only: whoever calls is not kept waiting by a pipe."""
+    from . import store  # here, not above: pages are rendered without it
+
     path, text = arguments.get("path"), arguments.get("text")
     if (path is None) == (text is None):
         raise LastlogError("bad-argument", "store needs either path or text.",

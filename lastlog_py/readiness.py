@@ -145,12 +145,16 @@ def _check(name: str, state: str, title: str, found: str, fix: str = "") -> Chec
 # --- the memory
 
 
+def _ill_said(config: Config) -> str:
+    from . import setup  # not for `gather`, nor for a region that is a file
+
+    return setup.ill_said(config)
+
+
 def _region(config: Config, where: device.Device | None, missing: LastlogError | None,
             facts: dict[str, str]) -> Check:
-    from . import setup  # not for `gather`
-
     title = "Persistent memory"
-    wrong = "" if config.site.file else setup.ill_said(config)
+    wrong = "" if config.site.file else _ill_said(config)
     if wrong:
         runs = where is not None or _has_ramoops(facts) or _other_backend(facts)
         return _check("region", "warn" if runs else "fail", title, "after the next reboot nothing "
@@ -328,15 +332,20 @@ _WITHOUT_JOURNAL = "Nothing is lost by it but the journal: with option journal_s
     " all of the memory."
 
 
+def _has_mtd(config: Config) -> bool:
+    from . import setup  # as above
+
+    return setup.has_mtd(config.site)
+
+
 def _journal(config: Config, where: device.Device | None) -> Check:
-    from . import setup  # not for `gather`
     from .medium import journal_device
 
     title = "Logs and harvested records have a place"
     try:
         found = journal_device.find(config.site)
     except LastlogError as error:
-        if where is None and not setup.has_mtd(config.site):
+        if where is None and not _has_mtd(config):
             return _check("journal", "warn", title, "this kernel has no MTD, so no journal",
                           "Set option pmsg_size, so that logs can be stored through /dev/pmsg0 "
                           "for one boot.")

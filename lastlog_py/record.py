@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from . import CLOCK_FLOOR
 
 __all__ = ["Boot", "Frame", "Kernel", "Oom", "Problem", "Record", "Source", "captured",
-           "clock_was_set", "from_dict", "readable", "to_dict"]
+           "clock_was_set", "from_dict", "part_from_dict", "readable", "to_dict"]
 
 KINDS = ("kernel", "console", "pmsg", "ftrace", "coredump", "log", "boot")
 
@@ -166,16 +166,26 @@ def from_dict(fields: dict[str, Any]) -> Record:
     Raises KeyError, TypeError or ValueError if `fields` is no such dict.
     """
     known = _known(Record, fields)
-    known["source"] = Source(**_known(Source, fields["source"]))
-    if known.get("boot"):
-        known["boot"] = Boot(**_known(Boot, fields["boot"]))
-    if known.get("kernel"):
-        kernel = _known(Kernel, fields["kernel"])
-        kernel["trace"] = tuple(Frame(**_known(Frame, each)) for each in kernel.get("trace") or ())
-        if kernel.get("oom"):
-            kernel["oom"] = Oom(**_known(Oom, kernel["oom"]))
-        known["kernel"] = Kernel(**kernel)
+    known["source"] = part_from_dict("source", fields["source"])
+    for name in ("boot", "kernel"):
+        if known.get(name):
+            known[name] = part_from_dict(name, fields[name])
     return Record(**{"text": "", **known})
+
+
+def part_from_dict(name: str, fields: dict[str, Any]) -> Source | Boot | Kernel:
+    """The field `name` of a record, "source", "boot" or "kernel"; otherwise as `from_dict`."""
+    if name == "kernel":
+        return _kernel(fields)
+    return Source(**_known(Source, fields)) if name == "source" else Boot(**_known(Boot, fields))
+
+
+def _kernel(fields: dict[str, Any]) -> Kernel:
+    kernel = _known(Kernel, fields)
+    kernel["trace"] = tuple(Frame(**_known(Frame, each)) for each in kernel.get("trace") or ())
+    if kernel.get("oom"):
+        kernel["oom"] = Oom(**_known(Oom, kernel["oom"]))
+    return Kernel(**kernel)
 
 
 def _known(shape: Any, fields: dict[str, Any]) -> dict[str, Any]:

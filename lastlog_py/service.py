@@ -61,7 +61,7 @@ class Survey(NamedTuple):
 
 def survey(config: Config) -> Survey:
     """Look everywhere."""
-    saved, saved_problems = _archive(config).headers()
+    saved, saved_problems = _saved(config)
     found, problems, zones = medium.collect(config.site)
     explained = _explained(config, [each.record for each in found])
     known = boots.known(config, boots.Memory(config.site))
@@ -78,6 +78,26 @@ def _first(problems: list[Problem]) -> list[Problem]:
     more = len(problems) - MOST_PROBLEMS
     rest = [Problem("lastlog", f"and {more} more problems", "info")] if more > 0 else []
     return problems[:MOST_PROBLEMS] + rest
+
+
+def _saved(config: Config) -> tuple[list[Record], list[Problem]]:
+    """The saved records, without their text, and what is wrong with the archive.
+
+    Remembered for as long as no file there changes: every one is unpacked and checked to its last
+    byte, which for a full archive takes longer than all the rest.
+    """
+    stamp = f"{__version__} {cache.listing(config.archive)}".replace("\n", "|")
+    known = cache.lookup(config, "saved", stamp)
+    try:
+        if known is not None:
+            records, problems = json.loads(known)
+            return [from_dict(each) for each in records], [Problem(*each) for each in problems]
+    except (KeyError, TypeError, ValueError):
+        pass                            # as below
+    saved, wrong = _archive(config).headers()
+    cache.remember(config, "saved", stamp, json.dumps(
+        [[to_dict(each, text=False) for each in saved], wrong]).encode())
+    return saved, wrong
 
 
 def _explained(config: Config, bare: list[Record]) -> list[Record]:
