@@ -135,9 +135,26 @@ def _sendable(record: Arguments) -> Arguments:
     while True:
         record |= {"text": report.tail(whole, limit), "cut": len(whole) > limit}
         record["header"] = report.header(record, __version__)
-        if not limit or len(encode(record)) <= MAX_ANSWER:
+        if len(encode(record)) <= MAX_ANSWER:
             return record
+        if not limit:
+            return _thinned(record)
         limit //= 2                 # control characters take six bytes each in JSON
+
+
+def _thinned(record: Arguments) -> Arguments:
+    """A core dump of very many frames, with few enough of them; a kernel's log has no such."""
+    dump = record["coredump"]
+    while dump and dump["threads"] and len(encode(record)) > MAX_ANSWER:
+        threads = dump["threads"]
+        if len(threads) > 1:
+            dump = {**dump, "threads": threads[:len(threads) // 2], "threads_cut": True}
+        else:
+            frames = threads[0]["frames"]
+            dump = {**dump, "threads": [{**threads[0], "frames": frames[:len(frames) // 2],
+                                         "frames_cut": True}] if frames else []}
+        record["coredump"] = dump
+    return record
 
 
 def _page(config: Config, arguments: Arguments, stamp: str) -> Arguments:

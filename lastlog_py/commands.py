@@ -12,7 +12,7 @@ from . import __version__, cache, harvest, printing, service, store
 from .archive_file import is_id
 from .cli import cache_name, system_log, write
 from .config import Config, load
-from .errors import LastlogError, unexpected
+from .errors import LastlogError, code_of, unexpected
 from .medium.geometry import Geometry, parity_bytes
 from .record import KINDS
 
@@ -114,6 +114,26 @@ def _decode(_config: Config, asked: argparse.Namespace) -> Done:
     return reply, bool(failures)
 
 
+def _backtrace(_config: Config, asked: argparse.Namespace) -> Done:
+    return service.backtrace(asked.core, asked.sysroot), False
+
+
+def _symbolize(config: Config, asked: argparse.Namespace) -> Done:
+    reply = service.symbolize(config, asked.record, asked.debug)
+    if asked.save:
+        _save_beside(f"{asked.record}.symbols.txt", printing.PRINTERS["symbolize"](reply))
+    return reply, False
+
+
+def _save_beside(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise LastlogError(code_of(error), f"{path} cannot be written: {error.strerror}.",
+                           "Go where you may write, or leave out --save.") from error
+
+
 def _harvest(config: Config, _asked: argparse.Namespace) -> Done:
     reply = harvest.harvest(config)
     return reply, harvest.has_errors(reply)
@@ -186,6 +206,10 @@ def _add_commands(commands: Any) -> None:
     _storing(_command(commands, "store", _store,
                       "the end of a log into the journal, where it survives a reboot"))
     _decoding(_command(commands, "decode", _decode, "read a dump that somebody sent"))
+    _backtracing(_command(commands, "backtrace", _backtrace,
+                          "what a core says, of any machine; nothing is stored"))
+    _symbolizing(_command(commands, "symbolize", _symbolize,
+                          "function, file and line of a core dump's frames, on a PC"))
     _command(commands, "harvest", _harvest,
              "what the boot service runs: arm, find out why it rebooted, keep what was captured")
     _command(commands, "shutdown", _shutdown,
@@ -235,6 +259,22 @@ def _decoding(parser: argparse.ArgumentParser) -> None:
                             help=f"ramoops.{zone}_size of the kernel that wrote it")
     parser.add_argument("--ecc", type=number, default=0, metavar="N", help="ramoops.ecc")
     parser.add_argument("files", nargs="+", metavar="FILE")
+
+
+def _backtracing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--core", metavar="FILE", required=True,
+                        help="the core, or - for one on stdin")
+    parser.add_argument("--sysroot", metavar="DIR", help="a copy of the root file system of the "
+                        "machine it is from; without it only what the core itself holds is known")
+
+
+def _symbolizing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("record", metavar="RECORD", help="a record's id, its file, or its text")
+    parser.add_argument("--debug", metavar="DIR", action="append", required=True,
+                        help="where the unstripped files are, as a buildroot's staging_dir; may be "
+                        "given more than once")
+    parser.add_argument("--save", action="store_true", help="also write what is printed to "
+                        "RECORD.symbols.txt: beside the record's file, or here for an id")
 
 
 def number(text: str) -> int:

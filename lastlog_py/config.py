@@ -12,16 +12,32 @@ import os
 from .errors import LastlogError
 from .site import Site
 
-__all__ = ["DEFAULT_PATH", "Config", "load", "parse_uci"]
+__all__ = ["DEFAULT_PATH", "Config", "CoreDump", "load", "parse_uci"]
 
 DEFAULT_PATH = "/etc/config/lastlog"
+
+
+class CoreDump:
+    """What becomes of programs' crashes."""
+
+    __slots__ = ("crash_period", "enabled", "ignore", "keep_core", "max_frames", "max_threads",
+                 "most_crashes")
+
+    def __init__(self) -> None:
+        self.enabled = True
+        self.max_threads = 64
+        self.max_frames = 64            # innermost ones of each thread; a few outermost come along
+        self.keep_core = 0              # bytes of the program's memory to keep; 0: none
+        self.most_crashes = 5           # of one program that are kept …
+        self.crash_period = 600         # … in so many seconds; 0 crashes: no limit
+        self.ignore: list[str] = []     # paths of programs; one that ends in a slash: all below
 
 
 class Config:
     """What the UCI file says.  Paths are absolute, sizes are bytes."""
 
-    __slots__ = ("archive", "archive_limit", "autosave", "ledger", "panic_on_oom", "panic_reboot",
-                 "path", "problems", "site", "store_log")
+    __slots__ = ("archive", "archive_limit", "autosave", "coredump", "ledger", "panic_on_oom",
+                 "panic_reboot", "path", "problems", "site", "store_log")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -32,16 +48,22 @@ class Config:
         self.panic_reboot = 3           # seconds, for kernel.panic; 0 leaves it alone
         self.panic_on_oom = False       # for vm.panic_on_oom; False leaves it alone
         self.store_log = True           # the end of the system log, at a core dump and at shutdown
+        self.coredump = CoreDump()
         self.site = Site()
         self.problems: list[str] = []
 
 
 # Options by section; those of the sections "site" and "region" describe the site.
-_TEXT = {"main": ("archive", "ledger"), "site": ("root",), "region": ("file", "mtd")}
-_FLAGS = {"main": ("autosave", "panic_on_oom", "store_log"), "site": (), "region": ()}
+_TEXT = {"main": ("archive", "ledger"), "site": ("root",), "region": ("file", "mtd"),
+         "coredump": ()}
+_FLAGS = {"main": ("autosave", "panic_on_oom", "store_log"), "site": (), "region": (),
+          "coredump": ("enabled",)}
 _NUMBERS = {"main": ("archive_limit", "panic_reboot"), "site": (),
             "region": ("address", "size", "journal_size", "record_size", "console_size",
-                       "ftrace_size", "pmsg_size", "ecc")}
+                       "ftrace_size", "pmsg_size", "ecc"),
+            "coredump": ("max_threads", "max_frames", "keep_core", "most_crashes",
+                         "crash_period")}
+_LISTS = ("ignore",)                # all of whose values count; of any other list the last one
 
 
 def load(path: str | None = None) -> Config:
@@ -84,11 +106,15 @@ def _fill(config: Config, sections: list[tuple[str, str, dict[str, str]]]) -> No
             regions += 1
             if regions == 1:
                 _set(config, config.site, "region", name, options)
+        elif kind == "coredump":
+            _set(config, config.coredump, "coredump", name, options)
+            config.coredump.ignore += [path for path in options.get("ignore", "").split("\n")
+                                       if path]
     if regions > 1:
         config.problems.append("only the first region section is used")
 
 
-def _set(config: Config, target: Config | Site, kind: str, name: str,
+def _set(config: Config, target: Config | Site | CoreDump, kind: str, name: str,
          options: dict[str, str]) -> None:
     for option in _TEXT[kind]:
         value = options.get(option)
@@ -110,7 +136,7 @@ def _set(config: Config, target: Config | Site, kind: str, name: str,
             number = _number(options[option])
             if number is None:
                 config.problems.append(f"section {name or kind}: {option} '{options[option]}' is "
-                                       "not a number of bytes; the default is used")
+                                       "not a number; the default is used")
             else:
                 setattr(target, option, number)
 
@@ -133,7 +159,10 @@ def _number(text: str) -> int | None:
 
 
 def parse_uci(text: str, problems: list[str]) -> list[tuple[str, str, dict[str, str]]]:
-    """The sections of a UCI file: (type, name, options); a list keeps its last value only."""
+    """The sections of a UCI file: (type, name, options).
+
+    A list keeps its last value only, or, if it is one of _LISTS, all of them, a line each.
+    """
     sections: list[tuple[str, str, dict[str, str]]] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = _words(line)
@@ -142,7 +171,9 @@ def parse_uci(text: str, problems: list[str]) -> list[tuple[str, str, dict[str, 
         elif len(words) >= 2 and words[0] == "config":
             sections.append((words[1], words[2] if len(words) > 2 else "", {}))
         elif len(words) == 3 and words[0] in ("option", "list") and sections:
-            sections[-1][2][words[1]] = words[2]
+            options, (_, option, value) = sections[-1][2], words
+            listed = words[0] == "list" and option in _LISTS and option in options
+            options[option] = f"{options[option]}\n{value}" if listed else value
         elif words:
             problems.append(f"line {number}: '{words[0]}' is not understood here")
     return sections

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import harvest, store
-from .report import facts, frame, safe, utc
+from .report import backtrace, facts, frame, safe, symbols_from, utc
 
 __all__ = ["PRINTERS", "safe"]
 
@@ -51,13 +51,27 @@ def _what(record: Reply) -> str:
 
 def _problems(reply: Reply) -> list[str]:
     return [f"{each['severity']}: {safe(each['where'])}: {safe(each['what'])}"
-            for each in reply["problems"]]
+            for each in reply.get("problems", ())]
 
 
 def _show(record: Reply) -> str:
     known = [f"{name + ':':<11}{value}" for name, value in facts(record)]
+    if record["coredump"]:
+        return "\n".join([*known, "", *_core_dump(record), *_problems(record)]).rstrip("\n")
     trace = ["  " + frame(each) for each in (record["kernel"] or {}).get("trace", ())]
     return "\n".join([*known, *trace, "", safe(record["text"]).rstrip("\n")])
+
+
+def _core_dump(record: Reply) -> list[str]:
+    """The backtraces, the command that says more of them, the system log."""
+    from .coredump.shape import system_log  # here, not above: most records are no core dumps
+
+    dump = record["coredump"]
+    registers = [f"{name}={value}" for thread in dump["threads"][:1]
+                 for name, value in thread["registers"].items()]
+    log = safe(system_log(record["text"])).rstrip("\n")
+    return [*backtrace(dump), "", safe(" ".join(["Registers:", *registers])), "",
+            *symbols_from(record), *(["", "System log:", log] if log else [])]
 
 
 def _save(reply: Reply) -> str:
@@ -100,5 +114,5 @@ def _propose(reply: Reply) -> str:
 
 PRINTERS = {"status": _status, "list": _list, "show": _show, "save": _save, "clear": _clear,
             "decode": _decode, "store": store.said, "selftest": _selftest,
-            "propose": _propose,
+            "propose": _propose, "backtrace": _show, "symbolize": _show,
             "harvest": harvest.report, "shutdown": harvest.report}

@@ -461,6 +461,9 @@ def _core_pattern(config: Config, facts: dict[str, str]) -> Check:
     if not os.path.exists(config.site.system(setup.HANDLER)):
         return _check("core_pattern", "unknown", title, "crashes of programs are not kept yet, "
                       "only those of the kernel")
+    if not config.coredump.enabled:
+        return _check("core_pattern", "unknown", title, "switched off: option enabled is 0 in "
+                      "section coredump")
     restart = "/etc/init.d/lastlog restart"
     if facts["core_pattern"].split()[:1] != setup.core_pattern().split()[:1]:
         return _check("core_pattern", "warn", title, "kernel.core_pattern is "

@@ -10,23 +10,27 @@ import re
 import time
 from typing import Any
 
-__all__ = ["facts", "frame", "header", "markdown", "safe", "tail", "utc"]
+__all__ = ["backtrace", "facts", "frame", "header", "markdown", "safe", "symbols_from", "tail",
+           "utc"]
 
 Dict = dict[str, Any]
 
 LOG_LINES = 80              # of the log, in a bug report
 LOG_BYTES = 8 << 10         # of UTF-8, likewise
 FRAMES = 64                 # of a trace
+THREADS = 8                 # of a core dump, in a bug report
 LONGEST = 300               # characters of a fact or a frame
 
 # What moves a cursor, changes colours, is invisible or turns text around.
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-                     "\ufeff]")
+CONTROL = ("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+           "\ufeff]")
 
 
 def safe(text: str) -> str:
     """`text` with control characters made visible; line feeds and tabs stay."""
-    return CONTROL.sub(_escape, text.replace("\r\n", "\n"))
+    if text.isprintable():              # mostly so, and then no pattern need be compiled
+        return text
+    return re.sub(CONTROL, _escape, text.replace("\r\n", "\n"))
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -68,6 +72,7 @@ def facts(record: Dict) -> list[tuple[str, str]]:
             ("Where", kernel.get("function") and _place(kernel)),
             ("Address", kernel.get("address")),
             ("Process", _process(kernel)),
+            *_dump_facts(record["coredump"]),
             ("Kernel", kernel.get("release") or boot.get("kernel")),
             ("Tainted", kernel.get("tainted")),
             ("Firmware", boot.get("firmware")),
@@ -75,6 +80,19 @@ def facts(record: Dict) -> list[tuple[str, str]]:
             ("Signature", record["signature"]),
             ("Found in", _found_in(record["source"])))
     return [(name, _line(value)) for name, value in rows if value]
+
+
+def _dump_facts(dump: Dict | None) -> list[tuple[str, str | None]]:
+    if dump is None:
+        return []
+    from .coredump import words  # here, not above: most records are no core dumps
+
+    pid = None if dump["pid"] is None else f"{dump['pid']}, thread {dump['tid']}"
+    return [("Program", dump["executable"]), ("Command", dump["command"]), ("PID", pid),
+            ("Signal", words.signal(dump)), ("Cause", words.cause(dump)),
+            ("Machine", dump["machine"]),
+            ("Dropped", _plural_crashes(dump.get("dropped"))),
+            *(("Note", note) for note in dump.get("notes", ()))]
 
 
 def _when(record: Dict) -> str | None:
@@ -112,6 +130,67 @@ def frame(entry: Dict) -> str:
     return ("  " if entry["reliable"] else "? ") + _line(_place(entry))
 
 
+def _plural_crashes(dropped: int | None) -> str | None:
+    """Of the same program, too often to be recorded."""
+    return f"{dropped} more {'crash' if dropped == 1 else 'crashes'} before it" if dropped else None
+
+
+def backtrace(dump: Dict) -> list[str]:
+    """The threads of a core dump as lines, safe, the crashed one first; "? " marks guesses."""
+    rows: list[str] = []
+    for thread in dump["threads"]:
+        what = f"Thread {thread['tid']}{', the one that crashed' if thread['crashed'] else ''}:"
+        rows += ["", what] if rows else [what]
+        rows += _frames(thread)
+    return rows + (["", "There were more threads."] if dump["threads_cut"] else [])
+
+
+def _frames(thread: Dict) -> list[str]:
+    rows: list[str] = []
+    omitted, gap = thread.get("omitted") or 0, thread.get("gap") or 0
+    for index, entry in enumerate(thread["frames"]):
+        if omitted and index == gap:
+            rows.append(f"  ... {omitted} frames left out")
+        rows += _dump_frame(index + (omitted if index >= gap else 0), entry)
+    cut = thread["frames_cut"] and not omitted
+    return rows + (["  ... and more"] if cut else [] if rows else ["  no frame is known"])
+
+
+def _dump_frame(number: int, entry: Dict) -> list[str]:
+    """ "  #1  strlen+0x14  [libc.so+0x3c34]  cfi", and a line for each function that is known."""
+    symbol = f"{entry['symbol']}+{entry['symbol_offset'] or '0x0'}" if entry["symbol"] else ""
+    name = (entry["module"] or "").rpartition("/")[2]
+    place = f"[{name}+{entry['offset']}]" if name and entry["offset"] else f"[{entry['pc']}]"
+    mark = "? " if entry["how"] == "scan" else "  "
+    rows = [_line(mark + "  ".join(filter(None, (f"#{number:<3}", symbol, place, entry["how"]))))]
+    lines = entry.get("lines", ())
+    for index, each in enumerate(lines):
+        inlined = " (inlined)" if index < len(lines) - 1 else ""
+        at = f" at {each['file']}:{each['line'] or '?'}" if each["file"] else ""
+        rows.append(_line(f"        {each['function'] or 'a function'}{at}{inlined}"))
+    return rows
+
+
+def symbols_from(record: Dict) -> list[str]:
+    """The command that names functions and lines, and the files that it needs; [] for none."""
+    dump = record["coredump"]
+    used = {each["module"] for thread in dump["threads"] for each in thread["frames"]}
+    rows = [f"  {_module(each)}" for each in dump["modules"] if each["path"] in used
+            and (each["build_id"] or each.get("text_id"))]
+    if any("debug" in each for each in dump["modules"]):       # it has been done
+        return ["Files:", *rows] if rows else []
+    name = "FILE" if record["state"] == "file" else record["id"]
+    return [f"With the unstripped files in DIR, lastlog symbolize {name} --debug DIR names the "
+            "functions and lines of", *rows] if rows else []
+
+
+def _module(module: Dict) -> str:
+    known = f"build-id {module['build_id']}" if module["build_id"] else \
+        f"text id {module['text_id']}"
+    return _line(f"{module['path']}  {known}" + (f"  from {module['debug']}"
+                                                 if module.get("debug") else ""))
+
+
 def _head(record: Dict, version: str) -> str:
     rows = [*facts(record), ("Reported by", f"lastlog {version}")]
     return "\n".join(f"{name}: {value}" for name, value in rows)
@@ -131,13 +210,36 @@ def markdown(record: Dict, version: str) -> str:
 
     At most LOG_BYTES of it are log; facts and trace are bounded too.
     """
-    frames = (record["kernel"] or {}).get("trace", ())[:FRAMES]
-    trace = "\n".join(map(frame, frames))
-    log = _end(record["text"])
+    trace = "\n".join(_trace(record))
+    log = _end(_log(record))
+    traced = "Backtrace" if record["coredump"] else "Call trace"
     title = _line(record["title"] or record["kind"])
     return "\n\n".join((f"### {_span(title)}", _fenced(_head(record, version)),
-                        *(("Call trace:", _fenced(trace)) if trace else ()),
+                        *((f"{traced}:", _fenced(trace)) if trace else ()),
                         *(("The end of the log:", _fenced(log)) if log else ()))) + "\n"
+
+
+def _trace(record: Dict) -> list[str]:
+    if not record["coredump"]:
+        return [frame(each) for each in (record["kernel"] or {}).get("trace", ())[:FRAMES]]
+    dump = record["coredump"]
+    threads = [{**each, "frames": each["frames"][:FRAMES],
+                "frames_cut": each["frames_cut"] or len(each["frames"]) > FRAMES}
+               for each in dump["threads"][:THREADS]]
+    cut = dump["threads_cut"] or len(dump["threads"]) > THREADS
+    rows = backtrace({**dump, "threads": threads, "threads_cut": cut}) if threads else []
+    known = symbols_from(record)
+    return [*rows, *(["", *known] if known else [])]
+
+
+def _log(record: Dict) -> str:
+    """The log in the record's text: all of it, or what stands behind a core dump."""
+    text: str = record["text"]
+    if not record["coredump"]:
+        return text
+    from .coredump.shape import system_log
+
+    return system_log(text)
 
 
 def _end(text: str) -> str:

@@ -23,9 +23,10 @@ from .medium import collect as medium
 from .medium.collect import Found, Place
 from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
-from .record import Problem, Record, Source, clock_was_set, from_dict, to_dict
+from .record import Problem, Record, Source, captured, clock_was_set, from_dict, to_dict
 
-__all__ = ["clear", "decode", "get", "list_records", "page_model", "save", "status"]
+__all__ = ["backtrace", "clear", "decode", "get", "list_records", "page_model", "save", "status",
+           "symbolize"]
 
 Answer = dict[str, Any]
 
@@ -34,6 +35,8 @@ REBOOT_TAKES = 600
 CLOCK_SLACK = 5
 
 MOST_PROBLEMS = 50
+
+CORE_DUMP = b"lastlog core dump "      # what the text of one begins with
 
 MOST_BOOTS = 16                 # in an answer
 
@@ -106,6 +109,8 @@ def _explained(config: Config, bare: list[Record]) -> list[Record]:
     Remembered for as long as the same records are captured: the diagnosis of a log, and the
     import of its rules, take longer than everything else here.
     """
+    if not bare:
+        return []
     stamp = " ".join([__version__, *(record.id for record in bare)])
     known = cache.lookup(config, "explained", stamp)
     try:
@@ -122,10 +127,12 @@ def _explained(config: Config, bare: list[Record]) -> list[Record]:
 
 
 def diagnosed(bare: list[Record]) -> list[Record]:
-    """`bare` records explained; imported here because mostly the answer is remembered."""
-    from .diagnose import explain_all
+    """`bare` records explained."""
+    if not bare:
+        return []
+    from .diagnose import explain_all  # mostly there is nothing, or the answer is remembered
 
-    return explain_all(bare) if bare else []
+    return explain_all(bare)
 
 
 def _archive(config: Config) -> Archive:
@@ -381,13 +388,22 @@ def page_model(config: Config, name: str | None = None) -> Answer:
     if name and name not in {record.id for record in seen.records}:
         seen.problems.append(Problem(name, "this record is gone: it was cleared", "info"))
         name = None
-    chosen = name or next((record.id for record in seen.crashes() + seen.records), None)
+    said = status(config, seen)
+    chosen = name or _worth_opening(seen, said["last_reboot"]["record"])
     opened = _whole(config, seen, chosen) if chosen else None
-    return {"status": status(config, seen),
+    return {"status": said,
             "records": [to_dict(record, text=False) for record in seen.records],
             "open": to_dict(opened) if opened else None,
             "problems": [problem._asdict() for problem in seen.problems],
             "now_trusted": clock_was_set(clock.time())}
+
+
+def _worth_opening(seen: Survey, cause: str | None) -> str | None:
+    """What the last reboot was for, if that was a crash; else the newest crash or record."""
+    crashes = seen.crashes()
+    if any(record.id == cause and record.kernel for record in crashes):
+        return cause
+    return next((record.id for record in crashes + seen.records), None)
 
 
 def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
@@ -420,8 +436,8 @@ def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], li
 
 def _decoded(name: str, data: bytes,
              given: Sequence[Geometry]) -> tuple[list[Record], list[Problem]]:
-    """A saved record, as a file or as `zcat` shows it; or a dump, packed or with the header that
-    a download from the page has."""
+    """A saved record, as a file or as `zcat` shows it; or a dump, or a core dump's text, packed or
+    with the header that a download from the page has."""
     from .medium import dump  # nothing else reads files that somebody sent
 
     unpacked = _unpacked(data)
@@ -430,6 +446,8 @@ def _decoded(name: str, data: bytes,
         return [record] if record else [], [problem] if problem else []
     if unpacked.startswith(b"Title: "):
         unpacked = unpacked.partition(b"\n\n")[2]
+    if unpacked.startswith(CORE_DUMP):
+        return [captured("coredump", unpacked, Source("core", size=len(unpacked)))], []
     return dump.records(name.removesuffix(".gz"), unpacked, given)
 
 
@@ -441,6 +459,54 @@ def _unpacked(data: bytes) -> bytes:
         return zlib.decompressobj(31).decompress(data, MAX_REGION)
     except zlib.error:
         return b""
+
+
+def backtrace(path: str, sysroot: str | None) -> Answer:
+    """`backtrace`: the core dump in the core `path` ("-" for stdin) as a record; nothing is stored.
+
+    sysroot: a copy of the root file system of the machine it was on.  Raises LastlogError.
+    """
+    from .coredump import offline  # for this use case alone
+
+    return _core_record(offline.text_of(path, sysroot))
+
+
+def _core_record(text: bytes) -> Answer:
+    record = diagnosed([captured("coredump", text, Source("core", size=len(text)))])[0]
+    cut = bool(record.coredump and record.coredump["truncated"])
+    return to_dict(record._replace(state="file", source=record.source._replace(truncated=cut)))
+
+
+def symbolize(config: Config, name: str, folders: Sequence[str]) -> Answer:
+    """`symbolize`: the core dump's RECORD, its frames with function, file and line.
+
+    name: a record's id, or a file: a saved record, or the text of one.  folders: where unstripped
+    files are.  Raises LastlogError.
+    """
+    from .coredump import symbolize as symbols  # for this use case alone
+    from .coredump import words
+
+    record = _core_dump(config, name)
+    if record is None:
+        raise LastlogError("bad-argument", f"{name} is no core dump of a program.",
+                           "lastlog list --kind coredump shows what there is.")
+    found = symbols.symbolize(record["coredump"], folders)
+    return record | found | {"title": words.title(found["coredump"])}
+
+
+def _core_dump(config: Config, name: str) -> Answer | None:
+    """The record called `name`, or in the file of that name; None: it is no core dump."""
+    if archive_file.is_id(name) and not os.path.exists(name):
+        record = get(config, name)
+        return record if record["coredump"] else None
+    found, problems = _decode_file(name, ())
+    for each in diagnosed(found):
+        if each.coredump:
+            return to_dict(each._replace(state="file"))
+    if problems and not found:
+        raise LastlogError("io", f"{problems[0].where}: {problems[0].what}.",
+                           "Name a record's id, its file, or its text.")
+    return None
 
 
 # --- keeping

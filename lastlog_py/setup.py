@@ -73,7 +73,7 @@ def _sysctls(config: Config) -> list[Problem]:
         found += _set(config.site, "kernel/panic", str(config.panic_reboot))
     if config.panic_on_oom:
         found += _panic_on_oom(config.site)
-    return found + _core_pattern(config.site)
+    return found + (_core_pattern(config.site) if config.coredump.enabled else [])
 
 
 def _panic_on_oom(site: Site) -> list[Problem]:

@@ -11,6 +11,12 @@ cd "$(dirname "$0")/.."
 TOOLS='qemu-system-x86 qemu-system-mips e2fsprogs gcc libelf1 chromium busybox-static shellcheck
 lua5.1'
 
+# The compilers and the emulator for programs of other machines, which crash in tests.
+CROSS='g++ libc6-dev qemu-user gcc-mips-linux-gnu gcc-mipsel-linux-gnu gcc-arm-linux-gnueabihf
+gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-powerpc-linux-gnu libc6-dev-mips-cross
+libc6-dev-mipsel-cross libc6-dev-armhf-cross libc6-dev-arm64-cross libc6-dev-riscv64-cross
+libc6-dev-powerpc-cross'
+
 say() {
 	echo "lastlog: $*" >&2
 }
@@ -33,11 +39,17 @@ provide() {
 
 tools() {
 	command -v dpkg-query >/dev/null || return 0
+	need "$TOOLS"
+	need "$CROSS"
+}
+
+# Tests that need what is missing are skipped and say so.
+need() {
 	missing=
-	for package in $TOOLS; do
+	for package in $1; do
 		installed "$package" || missing="$missing $package"
 	done
-	# Unquoted: one word a package.  Tests that need what is missing are skipped and say so.
+	# Unquoted: one word a package.
 	[ -z "$missing" ] || provide $missing || say 'going on without'
 }
 

@@ -215,6 +215,16 @@ def test_status_and_list_import_nothing_heavy(machine: Machine) -> None:
     assert second.stdout.endswith("\n[]\n")
 
 
+@pytest.mark.parametrize("command", ["status", "list"])
+def test_with_nothing_captured_nothing_is_explained(machine: Machine, command: str) -> None:
+    machine.configure(file=machine.write("/region.bin", bytes(65536)))
+    code = ("import sys; from lastlog_py.cli import main; main(sys.argv[1:]);"
+            "print([name for name in sys.modules if name.startswith('lastlog_py.diagnose')])")
+    done = subprocess.run([sys.executable, "-I", "-c", code, "--config", str(machine.conf),
+                           command], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("\n[]\n")
+
+
 # --- the boot service
 
 

@@ -54,6 +54,31 @@ def test_a_typo_is_reported_and_the_default_used(tmp_path: Path, line: str, word
     assert config.archive_limit == 262144 and word in config.problems[0]
 
 
+def test_what_becomes_of_core_dumps(tmp_path: Path) -> None:
+    file = tmp_path / "lastlog"
+    file.write_text("config lastlog 'main'\n list archive '/a'\n list archive '/b'\n"
+                    "config coredump 'coredump'\n option enabled 'off'\n option max_threads 8\n"
+                    " option max_frames 'x'\n option keep_core '64k'\n option crash_period 60\n"
+                    " option most_crashes 2\n list ignore '/usr/bin/x'\n list ignore '/opt/y z/'\n")
+    config = load(str(file))
+    assert config.archive == "/b"
+    core = config.coredump
+    assert (core.enabled, core.max_threads, core.max_frames, core.keep_core) == \
+        (False, 8, 64, 65536)
+    assert (core.most_crashes, core.crash_period) == (2, 60)
+    assert core.ignore == ["/usr/bin/x", "/opt/y z/"]
+    assert config.problems == ["section coredump: max_frames 'x' is not a number; the default is "
+                               "used"]
+
+
+def test_core_dumps_by_default(tmp_path: Path) -> None:
+    (tmp_path / "lastlog").write_text("")
+    core = load(str(tmp_path / "lastlog")).coredump
+    assert (core.enabled, core.max_threads, core.max_frames, core.keep_core, core.ignore) == \
+        (True, 64, 64, 0, [])
+    assert (core.most_crashes, core.crash_period) == (5, 600)
+
+
 def test_a_second_region_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "lastlog"
     file.write_text("config region 'a'\n option mtd one\nconfig region 'b'\n option mtd two\n")

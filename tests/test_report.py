@@ -142,3 +142,35 @@ def test_everything_has_a_bound(word: str) -> None:
     record["kernel"]["trace"] *= 500
     assert len(report.markdown(record, "1.2").encode()) < 200 << 10
     assert len(report.header(record, "1.2").encode()) < 20 << 10
+
+
+def test_a_bug_report_of_a_core_dump() -> None:
+    core = models.core()
+    threads = [*core["coredump"]["threads"],
+               *(models.thread(2000 + each) for each in range(report.THREADS))]
+    record = got("lastlog core dump 1\n\nSystem log:\nlast words\n", **models.core(
+        threads=threads, notes=["A note."], dropped=1))
+    told = report.markdown(record, "1.0")
+    head, trace, log = fences(told)
+    assert "Cause: tried to read or write address 0x10, a NULL pointer plus an offset" in head
+    assert "Program: /usr/sbin/uhttpd" in head and "Note: A note." in head
+    assert "Dropped: 1 more crash before it" in head
+    assert trace.startswith("Thread 1203, the one that crashed:\n"
+                            "  #0    strlen+0x14  [libc.so+0x3c34]  registers\n"
+                            "  #1    [uhttpd+0x1234]  cfi\n? #2    [0x55560000]  scan\n")
+    assert "There were more threads." in trace and "  no frame is known" in trace
+    assert "  /lib/libc.so  build-id ab12\n  /usr/sbin/uhttpd  text id cd34" in trace
+    assert "\nBacktrace:\n" in told and log == "last words"
+
+
+@given(st.text(max_size=60))
+def test_a_hostile_core_dump_stays_in_its_fences(word: str) -> None:
+    frame = {"pc": word, "module": word, "offset": word, "build_id": word, "symbol": word,
+             "symbol_offset": word, "how": "cfi"}
+    row = {"path": word, "build_id": word, "text_id": None, "base": word, "size": 1}
+    record = got(**models.core(executable=word, command=word, machine=word, code_name=word,
+                               notes=[word], modules=[row],
+                               threads=[models.thread(1, frames=[frame, {**frame, "how": "scan"}],
+                                                      registers={word: word})]))
+    told = report.markdown(record, "1.0")
+    assert not CONTROL.search(told) and len(fences(told)) == 2

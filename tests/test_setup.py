@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lastlog_py import setup
-from lastlog_py.config import Config, load
+from lastlog_py.config import Config, CoreDump, load
 from tests.machine import Machine
 from tests.memory import ARM64, X86_RESERVED, node, x86_firmware
 
@@ -182,6 +182,15 @@ def test_core_dumps_go_to_the_handler_where_there_is_one(machine: Machine) -> No
     assert pattern.read_text() == \
         "|/usr/libexec/lastlog/coredump %P %I %u %g %d %s %t %E"
     assert read(machine, "/proc/sys/kernel/core_pipe_limit") == "4"
+
+
+def test_core_dumps_are_left_alone_where_they_are_not_wanted(machine: Machine) -> None:
+    machine.write("/proc/sys/kernel/panic", "3\n")
+    pattern = machine.write("/proc/sys/kernel/core_pattern", "/tmp/%e.core\n")
+    machine.write(setup.HANDLER, "#!/bin/sh\n").chmod(0o755)
+    config = machine.config()
+    config.coredump.enabled = False
+    assert setup.arm(config) == [] and pattern.read_text() == "/tmp/%e.core\n"
 
 
 # --- what is wrong with the configuration
@@ -486,8 +495,10 @@ def test_the_routers_own_configuration_says_the_defaults(machine: Machine) -> No
     nothing.write_text("")
     config, default = load(str(plain)), load(str(nothing))
     for name in Config.__slots__:
-        if name not in ("path", "site"):
+        if name not in ("path", "site", "coredump"):
             assert getattr(config, name) == getattr(default, name), name
+    for name in CoreDump.__slots__:
+        assert getattr(config.coredump, name) == getattr(default.coredump, name), name
     lines = [line[1:] if line.startswith("#config") or line.lstrip("\t").startswith("#\toption")
              or line.startswith("\t#option") else line for line in text.splitlines()]
     plain.write_text("\n".join(line.replace("\t#option", "\toption").replace("0x...", "0x7000000")

@@ -17,7 +17,7 @@ __all__ = ["explain", "explain_all", "panic_told", "signature_text"]
 # Kinds whose lines carry the kernel's time stamps.
 _STAMPED = ("console",)
 # Kinds that whoever made the record has given a title.
-_TITLED = ("coredump", "log", "boot")
+_TITLED = ("log", "boot")
 
 _PANIC = "Kernel panic - not syncing: "
 
@@ -33,8 +33,7 @@ def explain(record: Record) -> Record:
 def explain_all(records: Sequence[Record]) -> list[Record]:
     """The records explained, and `crash` as they say together; in the same order."""
     told = {panic for record in records if record.kind == "kernel" for panic in _panics(record)}
-    return group([_explain_kernel(record) if record.kind == "kernel"
-                  else _explain_other(record, told) for record in records])
+    return group([_explain(record, told) for record in records])
 
 
 def panic_told(record: Record) -> str | None:
@@ -45,7 +44,11 @@ def panic_told(record: Record) -> str | None:
 
 
 def signature_text(record: Record) -> str | None:
-    """The text that a kernel record's signature is a hash of; None where there is none."""
+    """The text that a record's signature is a hash of; None where there is none."""
+    if record.kind == "coredump":
+        from ..coredump.signature import hashed_text
+
+        return hashed_text(record.coredump) if record.coredump else None
     if record.kind != "kernel":
         return None
     return signature.hashed_text(kernel_log.explain(record.text))
@@ -58,10 +61,29 @@ def _panics(record: Record) -> list[_Said]:
             if line.text.startswith(_PANIC)]
 
 
+def _explain(record: Record, told: Collection[_Said]) -> Record:
+    if record.kind == "kernel":
+        return _explain_kernel(record)
+    return _explain_dump(record) if record.kind == "coredump" else _explain_other(record, told)
+
+
 def _explain_kernel(record: Record) -> Record:
     told = kernel_log.explain(record.text)
     return record._replace(kernel=told.kernel, uptime=told.uptime,
                            title=title.kernel_title(told), signature=signature.signature(told))
+
+
+def _explain_dump(record: Record) -> Record:
+    """What its text says; one that says nothing keeps the title it has."""
+    from ..coredump import reading, words  # here, not above: most records are no core dumps
+    from ..coredump.signature import signature as program_signature
+
+    told = reading.read(record.text)
+    if told is None:
+        return record._replace(coredump=None, title=record.title
+                               or title.other_title(record.kind, None))
+    return record._replace(coredump=told, title=words.title(told),
+                           signature=program_signature(told))
 
 
 def _explain_other(record: Record, told: Collection[_Said]) -> Record:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import Any, NamedTuple
 
+from ..coredump import shape
+from ..coredump import words as program
 from . import log, words
 
 __all__ = ["Limits", "build"]
@@ -23,7 +25,7 @@ TONES = {"clean": "calm", "hang": "warn", "power-loss": "warn", "panic": "crash"
          "oom": "crash"}
 
 # Facts that take a line of their own; the others stand two in a row.
-WIDE = ("Cause", "Where", "Killed", "Hardware")
+WIDE = ("Cause", "Where", "Killed", "Hardware", "Program", "Command")
 
 NAMED = 12      # records that the question before clearing names
 
@@ -35,13 +37,15 @@ class Limits(NamedTuple):
     rows: int = 100         # records listed
     frames: int = 64        # of one trace
     dumps: int = 8          # core dumps shown with their trace
+    threads: int = 24       # of the open core dump, beside the one that crashed
     line: int = 160         # characters of a title, a name, a path
     asked: int = 500        # records that one question about clearing covers
 
     def shrunk(self, factor: int) -> Limits:
         """The limits divided, none below what still makes sense."""
         return Limits(self.log // factor, max(1, self.rows // factor),
-                      max(8, self.frames // factor), self.dumps // factor, self.line,
+                      max(8, self.frames // factor), self.dumps // factor,
+                      self.threads // factor, self.line,
                       max(1, self.asked // factor))
 
 
@@ -52,7 +56,7 @@ def build(model: Dict, limits: Limits) -> Dict:
     """What the template shows.  `model` as render.render says."""
     status, records, opened = model["status"], model["records"], model["open"]
     listed = [each for each in records if each["kind"] != "boot"]
-    dumps = [each for each in listed if each["kind"] == "coredump"]
+    dumps = [each for each in listed if each["coredump"]]
     verdict = _verdict(status, listed, limits)
     return {
         "armed": status["armed"],
@@ -109,6 +113,7 @@ def _verdict(status: Dict, records: list[Dict], limits: Limits) -> Dict:
     # A crash is told by its head record, or, where that was deleted, by what is left of it.
     whole = [each for each in records if each["kernel"] and each["crash"]
              and (each["crash"] == each["id"] or each["crash"] not in ids)]
+    dumps = [each for each in records if each["coredump"]] if status["armed"] else []
     told = next((each["crash"] for each in records if each["id"] == last["record"]), None)
     cause = next((each for each in whole if each["id"] == told), None)
     if cause is not None:
@@ -123,6 +128,10 @@ def _verdict(status: Dict, records: list[Dict], limits: Limits) -> Dict:
         what = AFTER.get(whole[0]["kernel"]["reason"], "a crash of the kernel")
         return _crash_verdict(f"The last crash on record was {what},", ":", whole[0], records,
                               limits)
+    elif dumps:
+        told = _crash_verdict("The last crash on record was of a program,", ":", dumps[0], records,
+                              limits)
+        return told | {"tone": "warn"}
     elif status["armed"]:
         verdict["before"] = "No crash has been captured. Everything is set for the next one."
     else:
@@ -162,7 +171,7 @@ def _alarm(status: Dict, limits: Limits) -> list[Dict]:
 # ---- the open record ------------------------------------------------------------------------
 
 def _record(record: Dict, records: list[Dict], in_verdict: bool, limits: Limits) -> Dict:
-    text = record["text"]
+    text = _log(record)
     shown = log.newest(text, limits.log)
     parsed = log.lines(shown) if shown else []
     return {
@@ -175,14 +184,20 @@ def _record(record: Dict, records: list[Dict], in_verdict: bool, limits: Limits)
         "runs": [run._asdict() for run in log.runs(parsed)],
         "lines": text.count("\n") + (not text.endswith("\n") and text != ""),
         "cut": words.size(len(shown)) if len(shown) < len(text) else "",
-        "dump": _dump(record, limits) if record["kind"] == "coredump" else None,
+        "dump": _open_dump(record, limits) if record["coredump"] else None,
     }
+
+
+def _log(record: Dict) -> str:
+    """The log in its text: of a core dump's what the system said before it."""
+    text: str = record["text"]
+    return shape.system_log(text) if record["coredump"] else text
 
 
 def _facts(record: Dict, limits: Limits) -> list[Dict]:
     """What is known, as name and value; what is not known is left out."""
     kernel, boot = record["kernel"] or {}, record["boot"] or {}
-    facts = [*_kernel_facts(kernel), *_when(record),
+    facts = [*_kernel_facts(kernel), *_dump_facts(record["coredump"]), *_when(record),
              ("Firmware", boot.get("firmware")),
              ("Kernel", kernel.get("release") or boot.get("kernel")),
              ("Tainted", kernel.get("tainted")),
@@ -200,6 +215,20 @@ def _kernel_facts(kernel: Dict) -> list[tuple[str, Any]]:
             ("Where", _where(kernel)),
             ("Process", _process(kernel)),
             ("Killed", _victim(kernel["oom"]) if kernel["oom"] else "")]
+
+
+def _dump_facts(dump: Dict | None) -> list[tuple[str, Any]]:
+    if not dump:
+        return []
+    thread = "" if dump["tid"] in (None, dump["pid"]) else f"thread {dump['tid']}"
+    pid = "" if dump["pid"] is None else f"PID {dump['pid']}"
+    return [("Cause", _sentence(program.cause(dump))), ("Program", dump["executable"]),
+            ("Command", dump["command"]), ("Signal", program.signal(dump)),
+            ("Process", ", ".join(filter(None, (pid, thread)))), ("Machine", dump["machine"])]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _where(kernel: Dict) -> str:
@@ -352,31 +381,65 @@ def _problem(problem: Dict, limits: Limits) -> Dict:
 
 def _dump(record: Dict, limits: Limits) -> Dict:
     """A core dump: what died of what, and the trace of the thread that did."""
-    core = record["coredump"] or {}
-    thread: Dict = next(iter(core.get("threads") or ()), {})
+    core = record["coredump"]
     return {
         "id": record["id"],
         "title": _clip(record["title"], limits),
         "time": words.stamp(record["time"]) if record["time_trusted"] else None,
-        "executable": _clip(core.get("executable") or "", limits),
-        "pid": core.get("pid"),
-        "signal": _signal(core),
-        "truncated": bool(core.get("truncated")),
-        "frames": [_frame(each, limits) for each in (thread.get("frames") or ())[:limits.frames]],
+        "count": record["count"] or 1,
+        "executable": _clip(core["executable"] or "", limits),
+        "pid": core["pid"],
+        "signal": program.signal(core),
+        "truncated": core["truncated"],
+        "thread": _thread(core["threads"][0], limits) if core["threads"] else None,
     }
 
 
-def _signal(core: Dict) -> str:
-    """ "SIGSEGV, SEGV_MAPERR, at 0x10"."""
-    pieces = [core.get("signal_name") or f"signal {core.get('signal')}", core.get("code_name"),
-              f"at {core['fault_address']}" if core.get("fault_address") else ""]
-    return ", ".join(piece for piece in pieces if piece)
+def _open_dump(record: Dict, limits: Limits) -> Dict:
+    """A core dump with all that is known of it."""
+    core = record["coredump"]
+    others = core["threads"][1:limits.threads + 1]
+    crashed: Dict = next(iter(core["threads"]), {"registers": {}})
+    left = len(core["threads"]) - 1 - len(others)
+    return {
+        **_dump(record, limits),
+        "notes": [_clip(note, limits) for note in core.get("notes", ())],
+        "dropped": core.get("dropped", 0),
+        "others": [_thread(each, limits) for each in others],
+        "others_left": max(0, left), "threads_cut": core["threads_cut"],
+        "registers": [{"name": name, "value": value}
+                      for name, value in list(crashed["registers"].items())[:limits.frames]],
+        "modules": _modules(core, limits),
+        "command": f"lastlog symbolize {record['id']} --debug DIR",
+    }
+
+
+def _modules(core: Dict, limits: Limits) -> list[Dict]:
+    """The files it was made of, those with frames first."""
+    used = {each["module"] for thread in core["threads"] for each in thread["frames"]}
+    rows = sorted(core["modules"], key=lambda row: row["path"] not in used)
+    return [{"path": _clip(row["path"], limits), "base": row["base"] or "",
+             "size": words.size(row["size"]), "used": row["path"] in used,
+             "identity": f"build-id {row['build_id']}" if row["build_id"] else
+             f"text id {row['text_id']}" if row.get("text_id") else ""}
+            for row in rows[:limits.frames]]
+
+
+def _thread(thread: Dict, limits: Limits) -> Dict:
+    frames = thread["frames"][:limits.frames]
+    rows = [_frame(each, limits) for each in frames]
+    gap, omitted = thread.get("gap"), thread.get("omitted")
+    if omitted and gap is not None and 0 <= gap < len(rows):
+        rows.insert(gap, {"omitted": omitted})
+    cut = (thread["frames_cut"] and not omitted) or len(frames) < len(thread["frames"])
+    return {"tid": thread["tid"], "frames": rows, "cut": cut}
 
 
 def _frame(frame: Dict, limits: Limits) -> Dict:
     symbol = frame["symbol"] or ""
     if symbol and frame["symbol_offset"]:
         symbol += f"+{frame['symbol_offset']}"
-    module = (frame["module"] or "").rpartition("/")[2]
-    return {"pc": frame["pc"], "symbol": _clip(symbol, limits), "module": _clip(module, limits),
-            "offset": frame["offset"] or "", "guess": frame["how"] == "scan"}
+    return {"pc": frame["pc"], "symbol": _clip(symbol, limits), "omitted": 0,
+            "module": _clip(program.file_name(frame), limits), "offset": frame["offset"] or "",
+            "how": program.HOW.get(frame["how"], ""), "guess": frame["how"] == "scan",
+            "here": frame["how"] == "registers"}

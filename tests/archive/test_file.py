@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import zlib
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -30,13 +31,30 @@ kernels = st.builds(Kernel, st.text(max_size=9), numbers, numbers, st.text(max_s
                     cpu=numbers, address=words, tainted=words, release=words, hardware=words,
                     trace=st.lists(frames, max_size=3).map(tuple),
                     oom=st.none() | st.builds(Oom, words, numbers, numbers, words))
+flags = st.booleans()
+dumps = st.fixed_dictionaries({
+    **dict.fromkeys(("executable", "command", "machine", "signal_name", "code_name",
+                     "fault_address"), words),
+    **dict.fromkeys(("pid", "tid", "uid", "signal"), numbers), "dropped": st.integers(0, 9),
+    "truncated": flags, "threads_cut": flags, "notes": st.lists(st.text(max_size=9), max_size=2),
+    "modules": st.lists(st.fixed_dictionaries({
+        "path": st.text(max_size=9), "build_id": words, "text_id": words, "base": words,
+        "size": st.integers(0, 2**40)}), max_size=2),
+    "threads": st.lists(st.fixed_dictionaries({
+        "tid": st.integers(0, 2**31), "crashed": flags, "frames_cut": flags, "gap": numbers,
+        "omitted": st.integers(0, 9), "registers": st.dictionaries(st.text(max_size=4),
+                                                                   st.text(max_size=9), max_size=2),
+        "frames": st.lists(st.fixed_dictionaries({
+            "pc": st.text(max_size=9), "how": st.text(max_size=9), **dict.fromkeys(
+                ("module", "offset", "build_id", "symbol", "symbol_offset"), words)}),
+            max_size=2)}), max_size=2)})
 records = st.builds(
     Record, id=ids, kind=st.sampled_from(["kernel", "log", "coredump"]), text=logs, source=sources,
     state=st.just("saved"), time=moments, time_trusted=st.booleans(), uptime=moments,
     boot=st.none() | st.builds(Boot, words, numbers, words, words), title=st.text(max_size=40),
     signature=st.none() | st.text(min_size=1, max_size=20), count=st.integers(1, 2**40),
     first_seen=moments, last_seen=moments, crash=st.none() | ids, kernel=st.none() | kernels,
-    coredump=st.none() | st.dictionaries(st.text(max_size=8), json, max_size=3),
+    coredump=st.none() | dumps,
     raw=st.none() | st.binary(max_size=300))
 unhurried = settings(deadline=None)
 entries = st.builds(Entry, records, st.integers(0, 2**40), st.lists(ids, max_size=4).map(tuple))
@@ -160,3 +178,15 @@ def test_a_lone_surrogate_is_replaced() -> None:
     ("K-1", False), ("k/1", False), ("k-1\n", False), ("k\0", False), ("é", False)])
 def test_ids(text: str, good: bool) -> None:
     assert is_id(text) is good
+
+
+@unhurried
+@given(json, dumps)
+def test_what_is_no_core_dump_is_not_taken_for_one(thing: Any, dump: dict[str, Any]) -> None:
+    entry = Entry(crash(1)._replace(kind="coredump", coredump=dump))
+    assert unpack(pack(entry)).entry is not None
+    for broken in (thing, {**dump, "threads": thing}, {**dump, "pid": "1"},
+                   {**dump, "modules": [thing]}):
+        found = unpack(pack(Entry(entry.record._replace(coredump=broken))))
+        if broken not in (None, "", {**dump, "threads": []}):
+            assert found.damage and "Coredump" in found.damage

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lastlog_py import __version__
+from lastlog_py.setup import HANDLER
 
 from .make import ROOT, make
 
@@ -88,7 +89,7 @@ def test_install_needs_to_be_told_where() -> None:
 
 
 def test_the_entry_points_look_where_the_package_is(installed: Path) -> None:
-    for entry in ("usr/bin/lastlog", "usr/libexec/rpcd/lastlog"):
+    for entry in ("usr/bin/lastlog", "usr/libexec/rpcd/lastlog", "usr/libexec/lastlog/coredump"):
         assert 'sys.path.append("/usr/lib/lastlog")' in (installed / entry).read_text()
     assert (installed / "usr/lib/lastlog/lastlog_py/__init__.py").is_file()
 
@@ -99,6 +100,12 @@ def test_the_command_starts_isolated_and_answers(installed: Path) -> None:
     done = subprocess.run([sys.executable, "-I", command, "--version"],
                           capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, f"lastlog {__version__}\n")
+
+
+def test_the_core_handler_starts_isolated_and_is_where_the_kernel_looks(installed: Path) -> None:
+    handler = installed / HANDLER.lstrip("/")
+    first, *_ = handler.read_text().splitlines()
+    assert first == "#!/usr/bin/python3 -IS" and handler.stat().st_mode & 0o777 == 0o755
 
 
 def test_shipped_modules_import_without_the_clone(installed: Path) -> None:

@@ -71,12 +71,21 @@ def core(**fields: Any) -> Dict:
     dump = {"executable": "/usr/sbin/uhttpd", "command": "uhttpd -f", "pid": 1203, "tid": 1203,
             "uid": 0, "machine": "mipsel", "signal": 11, "signal_name": "SIGSEGV",
             "code_name": "SEGV_MAPERR", "fault_address": "0x10", "truncated": False,
-            "threads": [{"tid": 1203, "crashed": True, "registers": {"pc": "0x77a01c34"},
-                         "frames": frames, "frames_cut": False}],
-            "modules": [], "threads_cut": False} | fields
+            "threads": [thread(1203, crashed=True, frames=frames)], "modules": [
+                {"path": "/lib/libc.so", "build_id": "ab12", "text_id": None,
+                 "base": "0x779fe000", "size": 0x9f000},
+                {"path": "/usr/sbin/uhttpd", "build_id": None, "text_id": "cd34",
+                 "base": "0x55560000", "size": 0x8000}],
+            "threads_cut": False, "dropped": 0, "notes": []} | fields
     return record(id="c-00000000000c", kind="coredump", kernel=None, crash=None, coredump=dump,
                   signature="u1:b", title="uhttpd: SIGSEGV in strlen",
                   source=source(medium="journal", size=2211))
+
+
+def thread(tid: int, **fields: Any) -> Dict:
+    """A thread of a core dump; without frames, if none are given."""
+    return {"tid": tid, "crashed": False, "registers": {"pc": "0x77a01c34", "sp": "0x7fff0000"},
+            "frames": [], "frames_cut": False, "omitted": 0, "gap": None} | fields
 
 
 def check(state: str = "ok", **fields: Any) -> Dict:

@@ -260,14 +260,55 @@ def test_only_problems() -> None:
 def test_core_dumps_have_room() -> None:
     assert "No core dump of a program has been recorded." in render(models.model())
     page = Page(render(models.model(models.core(executable="/usr/sbin/uhttpd", pid=1203))))
-    assert "strlen+0x14 [libc.so] uhttpd+0x1234 0x55560000" in page.text
-    assert [attrs.get("title") for tag, attrs in page.elements if tag == "li"].count(
-        "A guess: found by scanning the stack") == 1
+    assert ("strlen+0x14 [libc.so] where the thread was uhttpd+0x1234 by unwind tables 0x55560000 "
+            "a guess, found by scanning the stack") in page.text
+    assert [attrs.get("class") for tag, attrs in page.elements
+            if tag == "li" and "title" in attrs][:3] == ["ll-here", None, "ll-stale"]
 
 
-def test_an_open_core_dump_shows_its_backtrace() -> None:
-    page = Page(render(models.model(models.core(), text="")))
-    assert page.text.count("strlen+0x14 [libc.so]") == 2
+def test_an_open_core_dump_shows_all_that_is_known() -> None:
+    other = models.thread(1204, frames=models.core()["coredump"]["threads"][0]["frames"][:1])
+    core = models.core()["coredump"]
+    record = models.core(threads=[*core["threads"], other], notes=["Time was up."], dropped=3)
+    text = "lastlog core dump 1\nPID: 1203\n\nSystem log:\nuhttpd[1203]: bad request\n"
+    page = Page(render(models.model(record, text=text)))
+    for words in ("CauseTried to read or write address 0x10, a NULL pointer plus an offset",
+                  "Program/usr/sbin/uhttpd", "SignalSIGSEGV, SEGV_MAPERR, at 0x10",
+                  "ProcessPID 1203", "Time was up.", "It crashed 3 more times before",
+                  "Other threads 1 Thread 1204 strlen+0x14", "sp0x7fff0000",
+                  "lastlog symbolize c-00000000000c --debug DIR",
+                  "/lib/libc.so build-id ab12", "/usr/sbin/uhttpd text id cd34",
+                  "System log before it 1 line uhttpd[1203]: bad request"):
+        assert words in page.text, words
+    assert page.text.count("strlen+0x14 [libc.so]") == 3
+    assert "lastlog core dump 1" not in page.text
+    folded = [attrs for tag, attrs in page.elements if tag == "details" and "open" in attrs]
+    assert folded == []
+
+
+def test_the_verdict_tells_of_a_program_where_no_kernel_crashed() -> None:
+    told = verdict(render(models.model(models.core() | {"count": 3, "first_seen": 1793379381.0})))
+    assert told.startswith("The last crash on record was of a program, 22 Nov 2026, 20:29:41 UTC: "
+                           "uhttpd: SIGSEGV in strlen — third time since"), told
+    quiet = models.model(models.core(), status=models.status(
+        last_reboot=models.rebooted("clean", None, "Rebooted properly.")))
+    assert verdict(render(quiet)).startswith("Rebooted properly.")
+
+
+def test_a_core_dump_that_says_little() -> None:
+    threads = [models.thread(7, frames_cut=True, omitted=0)]
+    record = models.core(threads=threads, modules=[], executable=None, signal_name=None,
+                         signal=None, code_name=None, fault_address=None, pid=None, tid=None)
+    assert "No frame is known." in Page(render(models.model(record, text=""))).text
+    assert "No thread is known." in Page(render(models.model(models.core(threads=[]),
+                                                             text=""))).text
+
+
+def test_the_middle_of_a_deep_recursion_is_counted() -> None:
+    frames = models.core()["coredump"]["threads"][0]["frames"]
+    threads = [models.thread(7, frames=frames, omitted=1200, gap=1, frames_cut=True)]
+    text = Page(render(models.model(models.core(threads=threads)))).text
+    assert "where the thread was ⋯ 1200 frames uhttpd+0x1234" in text and "and more" not in text
 
 
 @pytest.mark.parametrize(("state", "words"), [

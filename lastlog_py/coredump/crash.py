@@ -1,0 +1,216 @@
+"""One crash of a program: what is known of it, and how the backtraces of its threads are made.
+
+The handler and `backtrace --core` fill it, report.py writes it down.  Every step leaves it in a
+state that can be written: what comes late or fails is missing, nothing else.  On the hot path.
+"""
+
+from __future__ import annotations
+
+import time
+
+from .backtrace import Backtrace, Limits, backtrace
+from .names import code_name, signal_name
+from .unwind.frame import Frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .core import Core, Thread
+    from .module import Module
+    from .unwind.frame import Context
+
+__all__ = ["Crash", "ModuleRow", "ThreadRow", "examine", "take_core"]
+
+MAX_NOTES = 24
+MAX_MODULES = 128
+# In a record that has many threads these registers are enough for all but the crashed one.
+SHORT = ("PC", "SP", "FP", "LR")
+
+
+class ModuleRow:
+    """A file of the program's, as the report names it."""
+
+    __slots__ = ("base", "build_id", "path", "size", "text_id")
+
+    def __init__(self, module: Module) -> None:
+        self.path = module.path
+        self.base = module.base
+        self.size = module.size
+        self.build_id: str | None = None
+        self.text_id: str | None = None     # where there is no build-id; only if a frame is in it
+
+
+class FrameRow:
+    """One frame, as the report names it."""
+
+    __slots__ = ("how", "module", "offset", "pc", "symbol", "symbol_offset")
+
+    def __init__(self, pc: int, how: str) -> None:
+        self.pc = pc
+        self.how = how                          # CONTRACT's
+        self.module: int | None = None          # index in the crash's modules
+        self.offset: int | None = None          # from the module's base
+        self.symbol: str | None = None
+        self.symbol_offset = 0
+
+
+class ThreadRow:
+    """One thread."""
+
+    __slots__ = ("crashed", "cut", "frames", "gap", "omitted", "registers", "tid")
+
+    def __init__(self, tid: int, crashed: bool) -> None:
+        self.tid = tid                          # in the program's own pid namespace
+        self.crashed = crashed
+        self.registers: list[tuple[str, int]] = []      # (name, value), pc and sp first
+        self.frames: list[FrameRow] = []        # innermost first
+        self.cut = False
+        self.omitted = 0                        # frames left out of the middle
+        self.gap = 0                            # index of the first one behind them
+
+
+class Crash:
+    """What is known.  None: nothing says so."""
+
+    __slots__ = ("code_name", "command", "dropped", "executable", "fault_address", "machine",
+                 "modules", "name", "notes", "pid", "private", "signal", "signal_name", "threads",
+                 "threads_cut", "tid", "truncated", "uid")
+
+    def __init__(self, signal: int = 0, pid: int | None = None) -> None:
+        self.executable: str | None = None
+        self.name: str | None = None            # the program's, for the title
+        self.command: str | None = None
+        self.pid = pid
+        self.tid: int | None = None
+        self.uid: int | None = None
+        self.machine: str | None = None
+        self.signal = signal
+        self.signal_name = signal_name(signal)
+        self.code_name: str | None = None
+        self.fault_address: int | None = None
+        self.truncated = False
+        self.threads: list[ThreadRow] = []      # the crashed one first
+        self.threads_cut = False
+        self.modules: list[ModuleRow] = []
+        self.dropped = 0                        # crashes of this program that were not kept
+        self.private = False                    # its memory is nobody's business: keep none of it
+        self.notes: list[str] = []
+
+    def note(self, what: str) -> None:
+        """What a person should know besides, once."""
+        if what not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes.append(what)
+
+
+def take_core(crash: Crash, core: Core) -> None:
+    """What the head of the core says, where nothing better is known."""
+    machine = core.machine
+    family = machine.family if machine else ""
+    crash.machine = machine.name if machine else crash.machine
+    crash.signal = core.signal or crash.signal
+    crash.signal_name = signal_name(crash.signal, family)
+    if core.code is not None:
+        crash.code_name = code_name(crash.signal, core.code, family)
+    crash.fault_address = core.fault_address
+    crash.truncated = core.truncated
+    crash.name = crash.name or core.name
+    crash.command = crash.command or core.command
+    crash.pid = core.pid if crash.pid is None else crash.pid
+    crash.uid = core.uid if crash.uid is None else crash.uid
+    if crash.tid is None and core.threads:
+        crash.tid = core.threads[0].tid
+    crash.executable = crash.executable or _first_file(core)
+    for problem in core.problems:
+        crash.note(problem)
+
+
+def _first_file(core: Core) -> str | None:
+    """The executable is mapped before the libraries."""
+    return next((row.path for row in core.files if row.executable), None) or core.name
+
+
+def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
+            max_frames: int = 64, deadline: float | None = None) -> None:
+    """The backtraces of the threads, the crashed one first, and the files they are in.
+
+    deadline: on time.monotonic().
+    """
+    book = _Book(crash, context)
+    for index, thread in enumerate(core.threads[:max_threads]):
+        if index and deadline is not None and time.monotonic() > deadline:
+            crash.note(f"Time was up after {index} threads.")
+            break
+        trace = _backtrace(crash, context, thread, Limits(max_frames, deadline=deadline))
+        crash.threads.append(_thread(book, thread, index == 0, trace))
+    crash.threads_cut = core.thread_count > len(crash.threads)
+    book.add_rest()
+    for problem in context.problems:
+        crash.note(problem)
+
+
+def _backtrace(crash: Crash, context: Context, thread: Thread, limits: Limits) -> Backtrace:
+    """A mistake of ours in one thread must not cost the others: what is sure of it remains."""
+    try:
+        return backtrace(context, thread.registers, limits)
+    except MemoryError:
+        raise
+    except Exception as error:
+        crash.note(f"The backtrace of thread {thread.tid} failed: {type(error).__name__}: {error}")
+        pc = thread.registers.get(context.machine.PC)
+        return Backtrace([Frame(pc, thread.registers)] if pc is not None else [], True, 0, None,
+                         False)
+
+
+def _thread(book: _Book, thread: Thread, crashed: bool, trace: Backtrace) -> ThreadRow:
+    row = ThreadRow(thread.tid, crashed)
+    machine, known = book.context.machine, thread.registers
+    short = [getattr(machine, name) for name in SHORT]
+    order = list(dict.fromkeys([*short, *known] if crashed else short))
+    row.registers = [(machine.names[number], known[number]) for number in order
+                     if number in known and number in machine.names]
+    row.cut, row.omitted, row.gap = trace.cut, trace.omitted, trace.gap or 0
+    row.frames = [book.frame(frame) for frame in trace.frames]
+    return row
+
+
+class _Book:
+    """The files that frames are in, numbered as they come."""
+
+    __slots__ = ("context", "crash", "numbers")
+
+    def __init__(self, crash: Crash, context: Context) -> None:
+        self.crash = crash
+        self.context = context
+        self.numbers: dict[int, int] = {}       # base → index
+
+    def frame(self, frame: Frame) -> FrameRow:
+        """A frame with its file and symbol."""
+        context = self.context
+        pc, lookup = context.machine.code_address(frame.pc), context.lookup(frame)
+        row = FrameRow(pc, frame.how)
+        module = context.module_at(lookup)
+        if module is None:
+            return row
+        row.module, row.offset = self.number(module), pc - module.base
+        found = module.symbol(lookup)
+        if found is not None:
+            row.symbol, row.symbol_offset = found[0], found[1] + pc - lookup
+        return row
+
+    def number(self, module: Module) -> int:
+        """Its index; a new one gets its identity now."""
+        index = self.numbers.get(module.base)
+        if index is None:
+            row = ModuleRow(module)
+            row.build_id = module.build_id
+            row.text_id = None if row.build_id else module.text_id
+            index = self.numbers[module.base] = len(self.crash.modules)
+            self.crash.modules.append(row)
+        return index
+
+    def add_rest(self) -> None:
+        """The files that no frame is in, which registers may point to."""
+        for module in self.context.modules:
+            if module.base not in self.numbers and len(self.crash.modules) < MAX_MODULES:
+                row = ModuleRow(module)
+                row.build_id = module.build_id
+                self.crash.modules.append(row)

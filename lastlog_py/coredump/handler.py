@@ -1,0 +1,366 @@
+"""The kernel's core handler: from the arguments and the core on stdin to a record in the journal.
+
+    |/usr/libexec/lastlog/coredump %P %I %u %g %d %s %t %E
+
+It runs as root on what a crashed program left, so nothing of that is believed, followed or run.
+The kernel waits while stdin is open and the program's memory stays until then: it is closed as
+soon as the backtraces are made, mostly without having read more than the core's notes.
+
+Whatever goes wrong, a record with at least what the arguments say and the reason is written: an
+exception ends in `_failed`; after SOFT seconds another thread writes what there is; after HARD
+seconds the kernel's timer ends it all.  On the hot path.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # `signal` costs more than all the rest
+import _thread
+import os
+import sys
+import time
+
+from ..config import Config, load
+from ..errors import LastlogError
+from . import limiter, outlet, procfs
+from .crash import Crash, examine, take_core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .core import Core, Stream
+    from .procfs import Process
+    from .unwind.frame import Context
+
+__all__ = ["main"]
+
+# Seconds from the start.  A busy journal is waited for 5 of them.
+LATE = 2.0                      # from here on no system log is read
+UNWIND, SOFT, HARD = 4.0, 4.5, 10.0
+MOST_MEMORY = 96 << 20          # bytes of its own data
+STACK = 512 << 10               # of the watching thread
+MOST_THREADS, MOST_FRAMES = 256, 1024
+AT_SECURE = 23
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Handle one crash; argv: [--config FILE] and the kernel's arguments, None: this process' own,
+    which then ends here.  0 always: nobody could do anything about it."""
+    words = sys.argv[1:] if argv is None else argv
+    job = _Job(words)
+    if argv is None:
+        _confine(job)
+    try:
+        job.run()
+    except BaseException as error:
+        job.failed(error)
+    if argv is None:
+        if not job.claimed():
+            time.sleep(HARD)    # the other thread writes, and ends the process
+        os._exit(0)             # nothing is left to tidy up, which takes Python a while
+    return 0
+
+
+# --- the process
+
+
+def _confine(job: _Job) -> None:
+    """Bounds in time and memory; none of them may cost the record."""
+    for step in (_plug, _clock, _memory):
+        try:
+            step()
+        except (ImportError, OSError, ValueError) as error:
+            job.crash.note(f"A limit could not be set: {_told(error)}")
+    os.umask(0o077)
+    try:
+        _thread.stack_size(STACK)
+        _thread.start_new_thread(_watch, (job,))
+    except (RuntimeError, ValueError) as error:
+        job.crash.note(f"A limit could not be set: {_told(error)}")
+
+
+def _plug() -> None:
+    """The kernel opens stdin only: what is opened next must not be taken for stdout or stderr."""
+    fd = os.open("/dev/null", os.O_RDWR)
+    while fd <= 2:
+        fd = os.dup(fd)
+    os.close(fd)
+
+
+def _clock() -> None:
+    """SIGALRM's default is the end of the process, wherever it hangs."""
+    _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])
+    _signal.setitimer(_signal.ITIMER_REAL, HARD)
+
+
+def _memory() -> None:
+    """RLIMIT_CORE 1 is how the kernel knows its own handler, whose crash it then ignores; 0 would
+    start another one for it, for a pipe has no limit (fs/coredump.c)."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    for limit, most in ((resource.RLIMIT_DATA, MOST_MEMORY), (resource.RLIMIT_CPU, int(HARD) + 1)):
+        resource.setrlimit(limit, (most, most))
+
+
+def _watch(job: _Job) -> None:
+    """What there is after SOFT seconds is written, and the end."""
+    time.sleep(SOFT)
+    job.late()
+
+
+# --- the work
+
+
+class _Arguments:
+    """What the kernel says; None or "": it does not, or in no number."""
+
+    __slots__ = ("config", "dumpable", "executable", "gid", "pid", "signal", "tid", "uid")
+
+    def __init__(self, words: list[str]) -> None:
+        self.config = words[1] if words[:1] == ["--config"] and len(words) > 1 else None
+        words = words[2:] if self.config is not None else words
+        numbers = [_number(word) for word in words[:6]] + [None] * 6
+        self.pid, self.tid, self.uid, self.gid, self.dumpable, self.signal = numbers[:6]
+        # Before 5.3 a name with spaces came in pieces.
+        self.executable = " ".join(words[7:]).replace("!", "/").removesuffix(procfs.DELETED)
+
+
+def _number(word: str) -> int | None:
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 12 else None
+
+
+class _Job:
+    """One crash on its way into the journal."""
+
+    __slots__ = ("arguments", "claim", "config", "crash", "is_mine", "process", "stage", "started")
+
+    def __init__(self, words: list[str]) -> None:
+        self.started = time.monotonic()
+        self.arguments = said = _Arguments(words)
+        self.crash = crash = Crash(said.signal or 0, said.pid)
+        crash.tid, crash.uid = said.tid, said.uid
+        crash.executable = said.executable or None
+        crash.machine = os.uname().machine
+        self.claim = _thread.allocate_lock()        # the thread that has it writes the record
+        self.is_mine = False                        # the main thread has it
+        self.config = Config("")
+        self.process: Process | None = None
+        self.stage = "reading the configuration"
+
+    def run(self) -> None:
+        """Everything, in order."""
+        self.config = _configuration(self.arguments.config, self.crash)
+        if not self.config.coredump.enabled:
+            return
+        self._look()
+        if self._is_ignored() or not self._is_allowed():
+            return
+        self._examine()
+        self._let_go()
+        if self.claimed():
+            self._write(self._system_log())
+
+    def failed(self, error: BaseException) -> None:
+        """Write what there is, and why it is not more."""
+        if not self.claimed():
+            return
+        self._let_go()
+        try:
+            self.crash.note(f"It failed while {self.stage}: {_told(error)}")
+            self._write(b"")
+        except BaseException as again:
+            _last_words(self, again)
+
+    def late(self) -> None:
+        """The time is up; another thread may hang, and ends with this."""
+        if self.claim.acquire(False):
+            try:
+                self.crash.note(f"Time was up after {SOFT} seconds, while {self.stage}.")
+                self._write(b"")
+            except BaseException as error:
+                _last_words(self, error)
+            os._exit(0)
+
+    def claimed(self) -> bool:
+        """Whether the main thread writes the record, from now on or already."""
+        self.is_mine = self.is_mine or self.claim.acquire(False)
+        return self.is_mine
+
+    # Who
+
+    def _look(self) -> None:
+        """What /proc says of who crashed."""
+        self.stage = "looking at the process"
+        crash, said = self.crash, self.arguments
+        process = self.process = procfs.find(self.config.site, said.pid) \
+            if said.pid is not None else None
+        if process is None:
+            crash.note("It was gone from /proc.")
+            _judge(crash, said, None)
+            return
+        path, deleted = process.executable()
+        crash.executable = path or crash.executable
+        crash.command = process.command() or None
+        crash.name = _called(process.name(), path)
+        if deleted:
+            from .core import deleted_note
+
+            crash.note(deleted_note(path))
+        _judge(crash, said, process)
+
+    def _is_ignored(self) -> bool:
+        """A path on the list that ends in a slash stands for all below it."""
+        path = self.crash.executable or ""
+        return any(path == each or (each.endswith("/") and path.startswith(each))
+                   for each in self.config.coredump.ignore)
+
+    def _is_allowed(self) -> bool:
+        said, limits = self.arguments, self.config.coredump
+        program = self.crash.executable or self.crash.name or ""
+        verdict = limiter.ask(self.config.site, program, said.uid or 0, limits.most_crashes,
+                              limits.crash_period)
+        self.crash.dropped = verdict.dropped
+        return verdict.keep
+
+    # What
+
+    def _examine(self) -> None:
+        """The core's head, and from the process' memory or the core's the backtraces."""
+        from .core import Stream, read_head
+
+        self.stage = "reading the core"
+        stream = Stream(_read_core)
+        core = read_head(stream)
+        take_core(self.crash, core)
+        if core.auxv.get(AT_SECURE):
+            _keep_private(self.crash, "it was started with the rights of its file")
+        if core.machine is None or not core.threads:
+            return
+        self.stage = "finding the program's files"
+        context = self._context(core, stream)
+        if context is None:
+            return
+        self.stage = "making the backtraces"
+        limits = self.config.coredump
+        examine(self.crash, core, context, _within(limits.max_threads, MOST_THREADS),
+                _within(limits.max_frames, MOST_FRAMES), self.started + UNWIND)
+
+    def _context(self, core: Core, stream: Stream) -> Context | None:
+        """The program as it stands; else what one pass over its core gives."""
+        context = self._live(core)
+        if context is not None:
+            return context
+        from .core import capture
+        from .core_program import core_context
+
+        self.crash.note("Its memory is not in /proc; all is from the core.")
+        memory = capture(core, stream)
+        self.crash.truncated = core.truncated
+        for problem in core.problems:
+            self.crash.note(problem)
+        return core_context(core, memory) if memory is not None else None
+
+    def _live(self, core: Core) -> Context | None:
+        """None: its memory cannot be read."""
+        from .memory import ProcMemory
+        from .program import process_context
+
+        fd = self.process.memory() if self.process is not None else None
+        if fd is None or self.process is None or core.machine is None:
+            return None
+        memory, maps = ProcMemory(core.machine, fd), self.process.maps()
+        pointer = core.threads[0].registers.get(core.machine.SP, 0)
+        first = core.segments[0].address if core.segments else pointer
+        if not maps or not (memory.read(pointer, 1) or memory.read(first, 1)):
+            os.close(fd)
+            return None
+        return process_context(core.machine, memory, maps)
+
+    def _let_go(self) -> None:
+        """The kernel may put the process away."""
+        try:
+            os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
+        except OSError:
+            pass
+
+    def _system_log(self) -> bytes:
+        """Its end, unless it is late already."""
+        if not self.config.store_log or time.monotonic() - self.started > LATE:
+            return b""
+        self.stage = "reading the system log"
+        return outlet.system_log(self.config)
+
+    def _write(self, log: bytes) -> None:
+        self.stage = "writing the record"
+        outlet.keep(self.config, self.crash, log)
+
+
+def _configuration(path: str | None, crash: Crash) -> Config:
+    """The configuration; its defaults if it cannot be read."""
+    try:
+        return load(path)
+    except LastlogError as error:
+        crash.note(error.message)
+        return Config(path or "")
+
+
+def _called(name: str, path: str) -> str | None:
+    """comm is cut after 15 characters."""
+    base = path.rpartition("/")[2]
+    return base if name and base.startswith(name) else name or base or None
+
+
+def _judge(crash: Crash, said: _Arguments, process: Process | None) -> None:
+    """Whose secrets may be in its memory, and which world its numbers and paths are of."""
+    if said.dumpable != 1:
+        _keep_private(crash, "the system says so (dumpable is "
+                      f"{'unknown' if said.dumpable is None else said.dumpable})")
+    if process is None:
+        return
+    status = process.status
+    if len(set(status.uids)) > 1 or len(set(status.gids)) > 1:
+        _keep_private(crash, "it had changed its user or group ("
+                      f"Uid {_list(status.uids)}, Gid {_list(status.gids)})")
+    foreign = process.foreign()
+    if "mnt" in foreign or "root" in foreign:
+        _keep_private(crash, "its paths are those of another root or mount namespace")
+    if "pid" in foreign or status.namespaces > 1:
+        crash.note("It ran in a pid namespace of its own: the numbers of its threads are of that.")
+
+
+def _keep_private(crash: Crash, why: str) -> None:
+    crash.private = True
+    crash.note(f"None of its memory is kept: {why}.")
+
+
+def _list(numbers: list[int]) -> str:
+    return "/".join(map(str, numbers))
+
+
+def _within(value: int, most: int) -> int:
+    return max(1, min(value, most))
+
+
+def _read_core(size: int) -> bytes:
+    return os.read(0, size)
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}".rstrip(": ")
+
+
+# --- when even that fails
+
+
+def _last_words(job: _Job, error: BaseException) -> None:
+    """Without the backtraces, in which it may have failed."""
+    crash = Crash(job.crash.signal, job.crash.pid)
+    crash.tid, crash.uid = job.arguments.tid, job.arguments.uid
+    crash.executable = job.arguments.executable or None
+    crash.note(f"It failed while {job.stage}: {_told(error)}")
+    job.crash = crash
+    try:
+        job._write(b"")
+    except BaseException:
+        outlet.to_kernel_log(job.config, f"signal {crash.signal} in process {crash.pid}; it could "
+                             "not be recorded")

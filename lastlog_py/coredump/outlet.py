@@ -1,0 +1,112 @@
+"""Where a crash's record goes: into the journal, else into the archive, else, as one line, into the
+system log; and the system log's end, which goes with it.  On the hot path: what is rare is imported
+where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..boot import Moment, moment, this_boot
+from ..config import Config
+from ..errors import LastlogError
+from ..medium import journal_device
+from .crash import Crash
+from .report import plain_log, render, title
+
+__all__ = ["keep", "system_log", "to_kernel_log"]
+
+SHARE = 4                       # a crash takes at most a quarter of the journal …
+LEAST_TEXT, MOST_TEXT = 4096, 65536     # … but may have so many bytes, and no more than these
+PATIENCE = 1.5                  # seconds that a program of the system's may take
+LOG_LINES, LOG_BYTES = 50, 8192
+MOST_LINE = 900                 # characters of a line in the system log
+
+
+def keep(config: Config, crash: Crash, log: bytes) -> None:
+    """Write the record where it can be written; log: of the system."""
+    why = []
+    for way in (_to_journal, _to_archive):
+        try:
+            return way(config, crash, log)
+        except LastlogError as error:
+            why.append(error.message)
+        except MemoryError:
+            raise
+        except Exception as error:
+            why.append(f"{type(error).__name__}: {error}")
+    _to_system_log(config, crash, " ".join(why))
+
+
+def _to_journal(config: Config, crash: Crash, log: bytes) -> None:
+    """Raises LastlogError where there is none, or no room for it."""
+    site, now = config.site, moment(config.site)
+    journal = journal_device.find(site)
+    share = max(journal.capacity // SHARE, LEAST_TEXT)
+    try:
+        _append(config, journal, render(crash, min(share, MOST_TEXT), log), now, title(crash))
+    except LastlogError as error:
+        room = journal.room() if error.code == "no-space" else 0
+        if not room:
+            raise
+        _append(config, journal, render(crash, room, log), now, title(crash))
+
+
+def _append(config: Config, journal: journal_device.Journal, body: bytes, now: Moment,
+            label: str) -> None:
+    journal.append("coredump", body, now, this_boot(config.site).number, label)
+
+
+def _to_archive(config: Config, crash: Crash, log: bytes) -> None:
+    """Raises LastlogError where it cannot be saved."""
+    from ..archive import Archive
+    from ..diagnose import explain
+    from ..record import Boot, Source, captured
+
+    now, here = moment(config.site), this_boot(config.site)
+    body = render(crash, min(MOST_TEXT, config.archive_limit // SHARE), log)
+    boot = Boot(here.id or None, here.number or None, here.firmware or None, here.kernel or None)
+    record = captured("coredump", body, Source("core", size=len(body)), time=round(now.time, 6))
+    record = explain(record._replace(title=title(crash), time_trusted=now.trusted,
+                                     uptime=now.uptime, boot=boot))
+    result = Archive(config.archive, config.archive_limit).save([record])
+    if result.skipped:
+        raise LastlogError("no-space", result.skipped[0].why)
+
+
+def _to_system_log(config: Config, crash: Crash, why: str) -> None:
+    """One line, which says no more than what happened, and why there is no more.
+
+    Through stdin: nothing of a crash is an argument of a program.
+    """
+    from .. import programs
+
+    line = f"{title(crash)} (process {crash.pid}); it could not be recorded: {why}"
+    line = "".join(char if char.isprintable() else "?" for char in line)[:MOST_LINE]
+    status, _ = programs.run(config.site, ["logger", "-t", "lastlog", "-p", "daemon.err"],
+                             stdin=line.encode("utf-8", "replace") + b"\n", seconds=PATIENCE)
+    if status:
+        to_kernel_log(config, line)
+
+
+def to_kernel_log(config: Config, line: str) -> None:
+    """Without a system log; nothing is left to do if that fails.  <27>: daemon.err."""
+    try:
+        fd = os.open(config.site.system("/dev/kmsg"), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, f"<27>lastlog: {line}\n".encode("utf-8", "replace"))
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def system_log(config: Config) -> bytes:
+    """Its last lines; b"" where there is none, or not at once."""
+    from .. import programs
+
+    status, said = programs.run(config.site, ["logread", "-l", str(LOG_LINES)], seconds=PATIENCE)
+    if status:
+        return b""
+    end = said[-LOG_BYTES:]
+    return plain_log(end.partition(b"\n")[2] if len(said) > LOG_BYTES else end)

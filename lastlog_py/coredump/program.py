@@ -1,0 +1,83 @@
+"""The crashed program as it still stands: its modules, and what of it may be executed.
+
+Source: Documentation/filesystems/proc.rst, /proc/PID/maps.  On the hot path.
+"""
+
+from __future__ import annotations
+
+from .core import Mapping, deleted_note
+from .elf import read_image
+from .module import Module
+from .unwind.frame import Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .memory import Memory
+
+__all__ = ["find_modules", "parse_maps", "process_context"]
+
+MAX_MAPS, MAX_MODULES = 1 << 14, 256
+
+
+def process_context(machine: Machine, memory: Memory, maps: bytes) -> Context:
+    """The program as it stands; maps: the text of /proc/PID/maps."""
+    rows = parse_maps(maps)
+    code = [(row.start, row.end) for row in rows if row.executable]
+    files = [row for row in rows if row.path.startswith("/") or row.path == "[vdso]"]
+    context = Context(machine, memory, find_modules(machine, memory, files), code)
+    for row in files:
+        if row.deleted and row.executable:
+            context.note(deleted_note(row.path))
+    return context
+
+
+def parse_maps(maps: bytes) -> list[Mapping]:
+    """The rows of /proc/PID/maps: "start-end perms offset device inode path"."""
+    rows = []
+    for line in maps.split(b"\n", MAX_MAPS)[:MAX_MAPS]:
+        fields = line.split(None, 5)
+        try:
+            start, end = (int(part, 16) for part in fields[0].split(b"-"))
+            # A line feed in a name stands there as \012 (fs/proc/task_mmu.c: seq_file_path).
+            raw = fields[5].replace(b"\\012", b"\n") if len(fields) > 5 else b""
+            path = raw.decode("utf-8", "replace")
+            rows.append(Mapping(start, end, int(fields[2], 16), path, b"x" in fields[1]))
+        except (IndexError, ValueError):
+            continue
+    return rows
+
+
+def find_modules(machine: Machine, memory: Memory, rows: list[Mapping]) -> list[Module]:
+    """The files of which something may be executed, from mappings in order of address."""
+    modules: list[Module] = []
+    for group in _groups(machine, memory, rows):
+        if len(modules) < MAX_MODULES and any(row.executable for row in group):
+            modules.append(_module(machine, memory, group))
+    return modules
+
+
+def _groups(machine: Machine, memory: Memory, rows: list[Mapping]) -> list[list[Mapping]]:
+    """The mappings of each file.  One that is loaded twice makes two groups."""
+    groups: list[list[Mapping]] = []
+    end = 0                             # of the last group's image
+    for row in sorted(rows, key=_start):
+        last = groups[-1] if groups else None
+        if last is not None and last[0].path == row.path and (row.offset or row.start < end):
+            last.append(row)
+            continue
+        groups.append([row])
+        image = read_image(machine, memory, row.start) if row.offset == 0 else None
+        end = image.end if image else row.end
+    return groups
+
+
+def _module(machine: Machine, memory: Memory, group: list[Mapping]) -> Module:
+    base = group[0].start
+    image = read_image(machine, memory, base) if group[0].offset == 0 else None
+    ranges = [(row.start, row.end) for row in group if row.executable]
+    return Module(group[0].path, base, group[-1].end - base, image, ranges)
+
+
+def _start(row: Mapping) -> int:
+    return row.start

@@ -1,0 +1,56 @@
+"""A core dump as everybody but the handler knows it: CONTRACT's `coredump`, a dict.
+
+reading.py makes it from a record's text; what comes from a file instead is checked here.  Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["LOG", "MAGIC", "is_whole", "program", "system_log"]
+
+Dict = dict[str, Any]
+
+MAGIC = "lastlog core dump "            # what the text begins with
+LOG = "\nSystem log:\n"                 # what the system log in it comes after
+
+_DUMP = {"executable": str | None, "command": str | None, "pid": int | None, "tid": int | None,
+         "uid": int | None, "machine": str | None, "signal": int | None,
+         "signal_name": str | None, "code_name": str | None, "fault_address": str | None,
+         "truncated": bool, "threads": list, "modules": list, "threads_cut": bool,
+         "dropped": int, "notes": list}
+_MODULE_ROW = {"path": str, "build_id": str | None, "text_id": str | None, "base": str | None,
+               "size": int}
+_THREAD_ROW = {"tid": int, "crashed": bool, "registers": dict, "frames": list,
+               "frames_cut": bool, "omitted": int, "gap": int | None}
+_FRAME_ROW = {"pc": str, "module": str | None, "offset": str | None, "build_id": str | None,
+              "symbol": str | None, "symbol_offset": str | None, "how": str}
+
+
+def is_whole(dump: Any) -> bool:
+    """Whether `dump`, which was in a file, has the keys that `read` gives, of the same types."""
+    return (_fits(dump, _DUMP) and all(isinstance(note, str) for note in dump["notes"])
+            and all(_fits(row, _MODULE_ROW) for row in dump["modules"])
+            and all(_fits(thread, _THREAD_ROW) and _is_thread(thread)
+                    for thread in dump["threads"]))
+
+
+def _is_thread(thread: Dict) -> bool:
+    return (all(isinstance(value, str) for value in thread["registers"].values())
+            and all(_fits(row, _FRAME_ROW) for row in thread["frames"]))
+
+
+def _fits(row: Any, shape: dict[str, Any]) -> bool:
+    return isinstance(row, dict) and all(
+        name in row and isinstance(row[name], kind) for name, kind in shape.items())
+
+
+def program(dump: Dict) -> str:
+    """What people call the program: the last part of its path, or of its command."""
+    command = (dump["command"] or "").partition(" ")[0]
+    return (dump["executable"] or command).rpartition("/")[2]
+
+
+def system_log(text: str) -> str:
+    """The end of the system log that is stored with the core dump; "" if there is none."""
+    return text.partition(LOG)[2]

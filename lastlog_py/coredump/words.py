@@ -1,0 +1,176 @@
+"""A core dump in plain words: what the signal means, where it happened, the title.
+
+Sources: include/uapi/asm-generic/siginfo.h for the codes.  A core does not say whether an address
+was read or written.  Pure, over CONTRACT's `coredump`; not on the handler's path.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .shape import program
+from .signature import SENT, culprits, helpers
+
+__all__ = ["HOW", "cause", "file_name", "place", "signal", "title"]
+
+Dict = dict[str, Any]
+
+NULL_PAGES = 0x10000            # bytes: what lies further from 0 is no NULL pointer plus an offset
+LONGEST = 240                   # characters of a title
+STACK_EDGE = 0x10000            # bytes between the stack pointer and an address beyond the stack
+
+# How a frame was found.
+HOW = {"registers": "where the thread was", "signal": "interrupted by a signal",
+       "cfi": "by unwind tables", "exidx": "by unwind tables",
+       "prologue": "by the code of the function", "frame-pointer": "by the frame pointer",
+       "link-register": "by the link register", "scan": "a guess, found by scanning the stack"}
+
+# By code, where it says more than the signal does.
+_BY_CODE = {
+    "FPE_INTDIV": "divided a number by zero", "FPE_FLTDIV": "divided a number by zero",
+    "FPE_INTOVF": "computed a number that is too large",
+    "BUS_ADRALN": "tried to read or write {address}, which is not aligned",
+    "BUS_ADRERR": "tried to read or write {address}, beyond the end of a mapped file",
+    "BUS_OBJERR": "met a hardware error in memory",
+    "SEGV_PKUERR": "tried to read or write {address}, which a protection key forbids",
+    "SEGV_CPERR": "returned to an address that was tampered with",
+    "ILL_PRVOPC": "ran into an instruction that only the kernel may use",
+    "ILL_BADSTK": "ran into trouble with its stack",
+}
+_BY_SIGNAL = {
+    "SIGSEGV": "tried to read or write memory that is not its own",
+    "SIGBUS": "tried to read or write memory in a way the hardware cannot",
+    "SIGILL": "ran into an instruction the processor does not know",
+    "SIGFPE": "computed something impossible, like a division by zero",
+    "SIGTRAP": "ran into a breakpoint, or a check that its compiler put in",
+    "SIGABRT": "gave up by itself: abort()",
+    "SIGSYS": "made a system call that it is not allowed",
+    "SIGQUIT": "was told to quit with a core dump",
+    "SIGXCPU": "used more processor time than its limit",
+    "SIGXFSZ": "wrote a file larger than its limit",
+}
+# Who calls abort says why; looked for among the innermost frames.
+_BY_HELPER = {
+    "__stack_chk_fail": "found its stack overwritten",
+    "__stack_chk_fail_local": "found its stack overwritten",
+    "__fortify_fail": "was about to write beyond the end of a buffer",
+    "__chk_fail": "was about to write beyond the end of a buffer",
+    "__assert_fail": "a check in its own code failed: assert()",
+    "__assert": "a check in its own code failed: assert()",
+}
+_CPLUSPLUS = ("libstdc++", "libc++", "libsupc++", "libuClibc++")
+
+
+def title(dump: Dict) -> str:
+    """ "uhttpd: SIGSEGV in strlen: tried to …"; what is not known is left out."""
+    where = place(dump)
+    signal = dump["signal_name"] or "crash"
+    what = f"{signal} in {where}" if where else signal
+    line = ": ".join(filter(None, (program(dump) or "a program", what, cause(dump))))
+    return "".join(char if char.isprintable() else "\ufffd" for char in line[:LONGEST])
+
+
+def signal(dump: Dict) -> str:
+    """ "SIGSEGV, SEGV_MAPERR, at 0x10"."""
+    name = dump["signal_name"] or ("" if dump["signal"] is None else f"signal {dump['signal']}")
+    at = f"at {dump['fault_address']}" if dump["fault_address"] else ""
+    return ", ".join(filter(None, (name, dump["code_name"], at)))
+
+
+def place(dump: Dict) -> str:
+    """The function it happened in, "strlen", or "uhttpd+0x1234"; "" where neither is known."""
+    frames = culprits(dump)
+    if dump["signal_name"] == "SIGABRT":        # an exception that nobody caught
+        frames = [each for each in frames if not file_name(each).startswith(_CPLUSPLUS)] or frames
+    return _named(frames[0]) if frames else ""
+
+
+def _named(frame: Dict) -> str:
+    for each in frame.get("lines", ()):         # of a symbolized core dump
+        if each["function"]:
+            return str(each["function"])
+    module = file_name(frame)
+    return frame["symbol"] or (f"{module}+{frame['offset']}" if module and frame["offset"]
+                               else module)
+
+
+def file_name(frame: Dict) -> str:
+    """Of the module that `frame` is in, without its folders."""
+    return (frame["module"] or "").rpartition("/")[2]
+
+
+def cause(dump: Dict) -> str:
+    """What the program did that the signal stopped; "" where nothing is known."""
+    signal, code = dump["signal_name"], dump["code_name"]
+    if signal == "SIGABRT":
+        return _why_abort(dump)
+    if code in SENT:
+        return _sent(signal)
+    if signal == "SIGSEGV":
+        return _bad_access(dump)
+    told = _BY_CODE.get(code or "", _BY_SIGNAL.get(signal or "", ""))
+    return told.format(address=_address(dump))
+
+
+def _why_abort(dump: Dict) -> str:
+    frames: list[Dict] = next(iter(dump["threads"]), {"frames": []})["frames"]
+    for frame in frames[:helpers(frames)]:
+        if frame["symbol"] in _BY_HELPER:
+            return _BY_HELPER[frame["symbol"]]
+    return _BY_SIGNAL["SIGABRT"]
+
+
+def _sent(signal: str | None) -> str:
+    return _BY_SIGNAL["SIGQUIT"] if signal == "SIGQUIT" else "a program sent it this signal"
+
+
+def _bad_access(dump: Dict) -> str:
+    address = _integer(dump["fault_address"])
+    if address is None:
+        return _BY_SIGNAL["SIGSEGV"]
+    if _is_jump(dump, address):
+        callers = list(filter(None, map(_named, culprits(dump)[1:2])))
+        return ", ".join((f"jumped to {_address(dump)}", _pointer(address) or "where no code is",
+                          *(f"from {each}" for each in callers)))
+    if _is_beyond_stack(dump, address):
+        return "ran out of stack"
+    if _pointer(address):
+        return f"tried to read or write {_address(dump)}, {_pointer(address)}"
+    why = _BY_CODE.get(dump["code_name"] or "")
+    if why:
+        return why.format(address=_address(dump))
+    allowed = dump["code_name"] == "SEGV_ACCERR"
+    return f"tried to read or write {_address(dump)}, " \
+        + ("which it may not" if allowed else "where no memory is")
+
+
+def _pointer(address: int) -> str:
+    if address == 0:
+        return "a NULL pointer"
+    return "a NULL pointer plus an offset" if address < NULL_PAGES else ""
+
+
+def _is_jump(dump: Dict, address: int) -> bool:
+    pc = _register(dump, "pc")
+    return pc is not None and pc | 1 == address | 1
+
+
+def _is_beyond_stack(dump: Dict, address: int) -> bool:
+    sp = _register(dump, "sp")
+    return sp is not None and address >= NULL_PAGES and -STACK_EDGE <= address - sp <= STACK_EDGE
+
+
+def _register(dump: Dict, name: str) -> int | None:
+    thread = next(iter(dump["threads"]), None)
+    return _integer(thread["registers"].get(name)) if thread else None
+
+
+def _integer(value: str | None) -> int | None:
+    try:
+        return int(value or "", 16)
+    except ValueError:
+        return None
+
+
+def _address(dump: Dict) -> str:
+    return f"address {dump['fault_address']}" if dump["fault_address"] else "an address"

@@ -1,0 +1,52 @@
+"""coredump/sysroot.py: the program's paths inside a copy of its root file system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lastlog_py.coredump.sysroot import Sysroot
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "usr/lib/libc.so").write_bytes(b"\x7fELF" + bytes(600))
+    (root / "lib").symlink_to("usr/lib")
+    (root / "usr/lib/ld-musl-mips.so.1").symlink_to("/lib/libc.so")
+    (root / "usr/lib/text.so").write_text("libc.so")
+    (root / "usr/lib/up").symlink_to("../../../../../../etc/passwd")
+    (root / "usr/lib/loop").symlink_to("loop")
+    (root / "flat.so").write_bytes(b"\x7fELF" + bytes(600))
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text("secret" * 100)
+    os.mkfifo(root / "pipe")
+    return root
+
+
+@pytest.mark.parametrize(("path", "found"), [
+    ("/usr/lib/libc.so", "/usr/lib/libc.so"), ("/lib/libc.so", "/usr/lib/libc.so"),
+    ("/lib/ld-musl-mips.so.1", "/usr/lib/libc.so"), ("lib/../lib/./libc.so", "/usr/lib/libc.so"),
+    ("/lib/text.so", "/usr/lib/libc.so"),                       # a link kept as text
+    ("/lib/ld-musl-arm.so.1", "/usr/lib/libc.so"),              # no link at all
+    ("/opt/bin/flat.so", "/flat.so"), ("flat.so", "/flat.so"),
+    ("/home/me/router/usr/lib/libc.so", "/usr/lib/libc.so"),    # started from a copy
+    ("/../../../usr/lib/libc.so", "/usr/lib/libc.so"),
+    ("/lib/up", None), ("/lib/loop", None), ("/lib", None), ("/pipe", None), ("", None),
+    ("/no\0such", None), ("/" + "x" * 5000, None), ("/no/such", None), ("/etc/passwd", None)])
+def test_find(root: Path, path: str, found: str | None) -> None:
+    assert Sysroot(str(root)).find(path) == found
+
+
+def test_open_keeps_one_descriptor_per_file(root: Path) -> None:
+    sysroot = Sysroot(str(root))
+    fd = sysroot.open("/usr/lib/libc.so")
+    assert fd is not None and fd == sysroot.open("/usr/lib/libc.so")
+    assert os.pread(fd, 4, 0) == b"\x7fELF"
+    assert sysroot.open("/no/such") is None
+    sysroot.close()
+    with pytest.raises(OSError):
+        os.fstat(fd)
