@@ -168,7 +168,10 @@ def _thread(book: _Book, thread: Thread, crashed: bool, trace: Backtrace) -> Thr
     row.registers = [(machine.names[number], known[number]) for number in order
                      if number in known and number in machine.names]
     row.cut, row.omitted, row.gap = trace.cut, trace.omitted, trace.gap or 0
-    row.frames = [book.frame(frame) for frame in trace.frames]
+    # A signal handler returns to where a trampoline begins, which no call leads to.
+    below = [*trace.frames[1:], None]
+    row.frames = [book.frame(frame, called=next_one is None or next_one.how != "signal")
+                  for frame, next_one in zip(trace.frames, below, strict=True)]
     return row
 
 
@@ -182,10 +185,11 @@ class _Book:
         self.context = context
         self.numbers: dict[int, int] = {}       # base → index
 
-    def frame(self, frame: Frame) -> FrameRow:
-        """A frame with its file and symbol."""
+    def frame(self, frame: Frame, called: bool) -> FrameRow:
+        """A frame with its file and symbol.  called: a call stands before its pc."""
         context = self.context
-        pc, lookup = context.machine.code_address(frame.pc), context.lookup(frame)
+        pc = context.machine.code_address(frame.pc)
+        lookup = context.lookup(frame) if called else pc
         row = FrameRow(pc, frame.how)
         module = context.module_at(lookup)
         if module is None:
