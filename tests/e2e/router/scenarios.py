@@ -114,6 +114,14 @@ CYCLES = Scenario("cycles", (
     Step("grown; look; off"),
 ), main={"panic_reboot": "0"}, seconds=60 + 15 * NUMBER)
 
+# A program crashes, and then it takes the whole system down with it.
+CORE_DUMP = Scenario("core-dump", (
+    Step("run pattern cat /proc/sys/kernel/core_pattern; "
+         "sh -c 'kill -SEGV $$'; sleep 5; run before lastlog --json list; crash panic"),
+    Step("look; run show lastlog --json show "
+         "$(lastlog --json list | grep -o '\"c-[0-9a-f]*\"' | head -n 1 | tr -d '\"'); off"),
+))
+
 ALL = {each.name: each for each in (
     ORDINARY, INTERRUPTED, CYCLES, UNHARVESTED, EARLY, FULL_FLASH, READ_ONLY, GARBAGE,
-    SELFTEST, WRONG_REGION, AUTOSAVE_OFF, MIPS, RAMOOPS_ONLY)}
+    SELFTEST, WRONG_REGION, AUTOSAVE_OFF, MIPS, RAMOOPS_ONLY, CORE_DUMP)}
