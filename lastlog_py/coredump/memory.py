@@ -104,7 +104,9 @@ class Memory:
         return data
 
     def _fetch(self, address: int, size: int) -> bytes:
-        raise NotImplementedError
+        """What is at `address`, or its beginning; every kind of memory says it in its own way, and
+        this one has nothing mapped."""
+        return b""
 
 
 class ProcMemory(Memory):
