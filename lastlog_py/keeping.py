@@ -7,11 +7,10 @@ erasing.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import attribution, ledger, programs, service
+from . import attribution, events, ledger, service
 from .archive import Archive
 from .archive_file import Entry, pack
 from .boot import Moment
@@ -20,7 +19,7 @@ from .errors import LastlogError
 from .ledger import BootEntry
 from .medium import journal_device
 from .medium.collect import Place
-from .record import Record, to_dict
+from .record import Record
 
 __all__ = ["Haul"]
 
@@ -32,8 +31,6 @@ MOST_WORDS = 16                 # records of the second kind that one harvest sa
 
 # Zones that are in use again when a harvest sees what the last boot left in them: not erased.
 IN_USE = ("console", "pmsg", "ftrace")
-
-LONGEST_TITLE = 200             # characters in a script's environment
 
 
 class Haul:
@@ -246,12 +243,7 @@ class Haul:
     def tell(self) -> None:
         """A ubus event and the hotplug scripts, for each new crash, the oldest first."""
         for record in reversed(self.crashes):
-            event = json.dumps(to_dict(record, text=False))
-            title = "".join(filter(str.isprintable, record.title))[:LONGEST_TITLE]
-            programs.run(self.config.site, ["ubus", "send", "lastlog.crash", event])
-            programs.run(self.config.site, ["hotplug-call", "lastlog"],
-                         {"ACTION": "crash", "RECORD": record.id, "KIND": record.kind,
-                          "SIGNATURE": record.signature or "", "TITLE": title}, seconds=30)
+            events.tell(self.config.site, record)
 
     def reply(self) -> dict[str, Any]:
         """What the harvest's answer says of it."""
