@@ -112,7 +112,8 @@ POWERPC = (
           rf"(?: at {ADDRESS}|$)", "BUG: Unable to handle "),
     fault("bad-access", r"[Kk]ernel (?:attempted|tried) to (?:read|write|access|execute) .{1,40} "
           rf"(?:page )?\({ADDRESS}\) - exploit attempt\?", " - exploit attempt?"),
-    fault("bus-error", r"Machine check in kernel mode", "Machine check in kernel mode"),
+    fault("bus-error", r"(?:Machine|(?:Data|Instruction) machine) check in kernel mode",
+          "achine check in kernel mode"),
     # "Watchdog CPU:59 Hard LOCKUP" until v4.16
     fault("hard-lockup", r"(?:watchdog: |Watchdog )?CPU[: ](?P<cpu>\d{1,4}) (?:self-detected )?"
           r"[Hh]ard LOCKUP", "ard LOCKUP", grade="hang"),

@@ -62,8 +62,8 @@ _RULES = (
           "mwlwifi"),
     _Rule(Pattern(rf"{_PHY}rt2x00\w{{1,40}}: Error - MCU request failed|{_PHY}rt2800_\w{{1,40}}: "
                   "Error - MCU request failed", "MCU request failed"), _SILENCE, "rt2x00"),
-    _Rule(Pattern(rf"{_DEVICE}(?:chip|full|chip full|L\d SER|SER) (?:reset|recovery)", " re"),
-          _RESTART),
+    _Rule(Pattern(rf"{_DEVICE}(?:chip reset|(?:chip )?full reset|(?:L\d )?SER re(?:set|covery))",
+                  "chip reset", "full reset", "SER re"), _RESTART),
     _Rule(Pattern(r"ath: phy\d{1,3}: (?:Chip reset failed|Unable to reset (?:hardware|channel)"
                   r"|Failed to (?:stop TX DMA|wakeup)|DMA failed to stop)", "ath: phy"), _RESTART,
           "ath9k"),
@@ -74,18 +74,24 @@ _RULES = (
 
 def may_hold_suspects(text: str) -> bool:
     """Whether any line of this text may tell of one."""
-    return any(rule.pattern.may_match(text) for rule in _RULES)
+    return bool(_rules(text))
+
+
+def _rules(text: str) -> list[_Rule]:
+    """The rules that lines of this text may meet."""
+    return [rule for rule in _RULES if rule.pattern.may_match(text)]
 
 
 def last_suspect(lines: Sequence[Line]) -> Suspect | None:
     """The last of these lines that says so with a driver's name, else the last that says so."""
-    found = [suspect for line in lines if (suspect := _suspect(line.text))]
-    return next((each for each in reversed(found) if each.driver), None) or (
-        found[-1] if found else None)
+    rules = _rules("\n".join(line.text for line in lines))
+    found = [suspect for line in lines if rules and (suspect := _suspect(line.text, rules))]
+    best = [suspect for suspect in found if suspect.driver] or found
+    return best[-1] if best else None
 
 
-def _suspect(text: str) -> Suspect | None:
-    for rule in _RULES:
+def _suspect(text: str, rules: Sequence[_Rule]) -> Suspect | None:
+    for rule in rules:
         match = rule.pattern.match(text)
         if match:
             driver = rule.driver or match.groupdict().get("driver")
