@@ -19,7 +19,8 @@ from .symbol import CALLER, PLACE
 
 __all__ = ["boot_facts", "fault_facts", "oom_facts", "read_errors"]
 
-_TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)) +"
+# Red Hat's kernels put dashes behind the flags.
+_TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)(?: ?-{2,20})?(?: T)?) +"
 _CODE = r"(?:\[<[^>]{0,20}>\] *){0,2}"      # until v4.9 the address stands before the symbol
 _VALUE = r"(?:[0-9a-f]{8,16}|\([^)]{0,16}\)) "
 

@@ -44,6 +44,10 @@ _SUSPICIOUS = 180.0     # seconds before a crash in which a device that failed i
 _SUSPICIOUS_LINES = 300
 
 _NO_CULPRIT = frozenset({"oom", "init-died", "no-root"})
+_OF_A_PLACE = frozenset({"name", "bare", "nowhere", "offset", "module"})
+# What the report of a sleeping task tells only of the processors, where it tells of them at all.
+_OF_A_PROCESSOR = _OF_A_PLACE | {"cpu", "counter", "address", "process", "pid"}
+
 # Causes that no device has a part in.
 _EXPLAINED = frozenset({"sysrq", "oom", "init-died", "no-root"})
 
@@ -192,13 +196,25 @@ def _may_lead(report: Report, panic: Report) -> bool:
 
 
 def _first_of_chain(found: Sequence[Report]) -> Report:
-    """The last report, or the one it is a consequence of: a dying task that faults again."""
+    """The last report, or the one it is a consequence of: a dying task that faults again; of a
+    stall that was detected again with less to say of it, the one before."""
     chosen = found[-1]
     for earlier in reversed(found[:-1]):
-        if not (chosen.grade == "fatal" == earlier.grade and _same_task(earlier, chosen)):
+        dying = chosen.grade == "fatal" == earlier.grade and _same_task(earlier, chosen)
+        if not (dying or _says_more(earlier, chosen)):
             break
         chosen = earlier
     return chosen
+
+
+def _says_more(earlier: Report, later: Report) -> bool:
+    """Whether the two are of one hang, and only the earlier report says where."""
+    return (later.cause == earlier.cause == "rcu-stall" and close(earlier, later, MOMENT)
+            and not _says_where(later) and _says_where(earlier))
+
+
+def _says_where(report: Report) -> bool:
+    return place(fault_facts(report.lines)) is not None or bool(informative(_frames(report)))
 
 
 def _same_task(first: Report, second: Report) -> bool:
@@ -272,10 +288,15 @@ def _said(kernel: Kernel, facts: dict[str, str]) -> Kernel:
 def _facts(report: Report) -> dict[str, str]:
     """What the report says; its first line goes before the rest."""
     facts = {**fault_facts(report.before), **fault_facts(report.lines)}
-    if "name" in report.fields or "bare" in report.fields:
-        facts = {name: value for name, value in facts.items()
-                 if name not in ("name", "bare", "nowhere", "offset", "module")}
+    if report.cause == "hung-task":
+        facts = _without(facts, _OF_A_PROCESSOR)
+    elif "name" in report.fields or "bare" in report.fields:
+        facts = _without(facts, _OF_A_PLACE)
     return {**facts, **report.fields}
+
+
+def _without(facts: dict[str, str], names: frozenset[str]) -> dict[str, str]:
+    return {name: value for name, value in facts.items() if name not in names}
 
 
 def _culprit(facts: dict[str, str]) -> tuple[Place | None, str | None]:

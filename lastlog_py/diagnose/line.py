@@ -33,7 +33,11 @@ _LEVEL = r"(?:emerg|alert|crit|err|warn|warning|notice|info|debug)"
 _SYSLOG = Pattern(rf" {{0,8}}(?:{_DATE} |(?={_LEVEL} kernel\[))(?P<who>(?:\S{{1,64}} ){{0,2}}?)"
                   r"(?P<program>[^\s:\[]{1,64})(?:\[\d{0,10}\])?:(?: |$)", ":")
 _NOT_KERN = Pattern(rf"(?!kern\.)[a-z]\w{{1,10}}\.{_LEVEL}$", ".")
-_DATED = Pattern(rf"\[[A-Z][a-z]{{2}} {_MONTH} \d{{4}}\] |\d\d:\d\d:\d\d (?=\[)", ":")
+# What stands before the time in what `dmesg -T` or a serial console's owner saved: the date, a
+# prompt; or in what a slow console printed.
+_BEFORE = Pattern(rf"\[[A-Z][a-z]{{2}} {_MONTH} \d{{4}}\] |\d\d:\d\d:\d\d (?=\[)"
+                  r"|[\w.-]{1,64} login: (?=\[)|[\w.-]{1,64}@[\w.-]{1,64}:[^ ]{1,64}[#$] ?(?=\[)"
+                  r"|\*\* \d{1,9} printk messages dropped \*\* ?(?=\[)", ":", " dropped ")
 _EXTENDED = Pattern(r"(\d{1,4}),\d{1,20},(\d{1,14}),[^;\s]{1,60};", ";")
 
 # No kernel prints longer lines (PRINTK_MESSAGE_MAX is 2048 since v6.0, 1024 before), and no log
@@ -82,8 +86,8 @@ def _unwrapped(line: str) -> tuple[str, bool]:
     if found:
         user = found["program"] != "kernel" or any(map(_NOT_KERN.match, found["who"].split()))
         return line[found.end():], user
-    dated = _DATED.match(line)
-    return (line[dated.end():] if dated else line), False
+    before = _BEFORE.match(line)
+    return (line[before.end():] if before else line), False
 
 
 def last_time(lines: Sequence[Line]) -> float | None:

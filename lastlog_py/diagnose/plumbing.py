@@ -19,7 +19,7 @@ REPORTING = """
     panic vpanic nmi_panic check_panic_on_warn die __die die_* __die_* oops_end oops_enter
     oops_exit bad_area* __bad_area* no_context __do_kernel_fault kernelmode_fixup_or_oops
     page_fault_oops bug_handler report_bug handle_bug __warn warn_slowpath_* __warn_printk
-    dump_stack dump_stack_lvl dump_backtrace show_stack show_regs show_trace* show_backtrace
+    dump_stack dump_stack_lvl dump_backtrace* show_stack show_regs show_trace* show_backtrace
     __show_regs unwind_backtrace __dump_stack __stack_chk_fail
     dump_header oom_kill_process out_of_memory _printk printk
 """
@@ -45,6 +45,7 @@ WATCHDOGS = """
     watchdog_timer_fn watchdog_overflow_callback watchdog_hardlockup_check watchdog
     __perf_event_overflow perf_event_overflow intel_pmu_handle_irq* armpmu_* armv7pmu_* armv8pmu_*
     perf_event_nmi_handler do_nmi rcu_gp_kthread rcu_gp_fqs_loop rcu_gp_cleanup
+    sched_show_task _sched_show_task dump_cpu_task
     check_hung_uninterruptible_tasks nmi_cpu_backtrace* nmi_trigger_cpumask_backtrace
     arch_trigger_cpumask_backtrace trigger_single_cpu_backtrace rcu_dump_cpu_stacks
     rcu_sched_clock_irq rcu_check_callbacks print_cpu_stall print_other_cpu_stall check_cpu_stall
@@ -66,6 +67,7 @@ DOORS = """
 INTERRUPTS = """
     sysvec_* __sysvec_* common_interrupt
     smp_apic_timer_interrupt do_IRQ handle_irq handle_irq_* __handle_irq_event_percpu
+    local_apic_timer_interrupt smp_trace_apic_timer_interrupt*
     handle_percpu_devid_irq generic_handle_irq generic_handle_domain_irq __handle_domain_irq
     generic_handle_arch_irq handle_domain_irq handle_fasteoi_irq handle_level_irq handle_edge_irq
     handle_simple_irq handle_percpu_irq exc_nmi default_do_nmi nmi_handle __irq_usr gic_handle_irq
@@ -107,6 +109,7 @@ SLEEPING = """
 # to die that the tables above leave out: they are hashed, but not shown as the place.
 FINDERS = """
     __list_add_valid* __list_del_entry_valid* list_add_corruption list_del_corruption
+    spin_bug spin_dump rwlock_bug bad_page check_preemption_disabled debug_smp_processor_id
     refcount_* __schedule_bug kasan_* print_report print_address_description* kfence_* __ubsan_*
     ubsan_epilogue
     usercopy_abort __check_heap_object __check_object_size fortify_panic __fortify_panic

@@ -53,7 +53,9 @@ PANICS = (
           r"|.{0,40}unable to mount root", "VFS: ", "init found", "Requested init ",
           "unable to mount root"),
     panic("bug", r"BUG!", "BUG!", after=_FATAL),
-    panic("other", r"(?:Oops: )?Fatal exception|Aiee, killing interrupt handler"
+    panic("bug", r"scheduling while atomic", "scheduling while atomic", after=("bug",)),
+    # arm64 puts before it what died: "Oops: ", "Oops - BUG: ", "synchronous external abort: "
+    panic("other", r"(?:[^:]{1,60}: )?Fatal exception|Aiee, killing interrupt handler"
           r"|Attempted to kill the idle task|.{0,40}panic_on_oops|Fatal error|Recursive",
           "Fatal e", "Aiee, ", "kill the idle task", "panic_on_oops", "Recursive", after=_FATAL),
     panic("other", r""),

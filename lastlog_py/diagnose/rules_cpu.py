@@ -23,10 +23,11 @@ X86 = (
           "stack guard page was hit"),
     fault("bad-access", r"(?:traps: )?PANIC: double fault", "PANIC: double fault"),
     # kernel/traps.c
-    fault("bad-access", _DIED + r"general protection fault(?:, (?:probably|maybe) for "
+    fault("bad-access", _DIED + r"general protection fault(?:,? (?:probably |maybe )?for "
           rf"(?:non-canonical )?address {ADDRESS})?.{{0,40}}: [0-9a-f]{{4}} \[#",
           "general protection fault"),
-    fault("divide", _DIED + r"divide error: [0-9a-f]{4} \[#", "divide error: "),
+    fault("divide", _DIED + r"divide[ _]error: [0-9a-f]{4} \[#", "divide error: ",
+          "divide_error: "),
     fault("undefined-instruction", _DIED + r"invalid opcode: [0-9a-f]{4} \[#",
           "invalid opcode: "),
     fault("stack-corruption", _DIED + r"(?:kernel stack overflow|stack guard page: )",
@@ -89,6 +90,7 @@ ARM_DIES = (
 # x86 "Oops: 0002 [#1]", v6.11 "Oops: Oops: 0002 [#1]"; mips "Oops[#1]:"
 X86_DIES = (
     fault("bad-access", r"Oops: (?:Oops: )?[0-9a-f]{4} \[#", "Oops: "),
+    fault("other", _DIED + r"[a-z][a-z0-9_ -]{2,40}: [0-9a-f]{4} \[#", " [#"),
     fault("other", r"Oops\[#\d", "Oops[#"),
 )
 

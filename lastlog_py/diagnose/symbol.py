@@ -25,7 +25,8 @@ PAGE = 4096             # bytes around address 0 that belong to no one
 
 # f+0x8/0x14 [mod], f+0x8/0x14 [mod 0123abcd] (STACKTRACE_BUILD_ID, v5.14), or a bare address.
 _MODULE = r"(?: \[(?P<{0}module>[\w.-]{{1,64}})(?:[ @][^\]]{{0,80}})?\])?"
-_NAME = r"(?P<{0}name>[A-Za-z_$][\w.$]{{0,511}})"
+# powerpc64, big-endian, puts a dot before the name of a function's code.
+_NAME = r"\.?(?P<{0}name>[A-Za-z_$][\w.$]{{0,511}})"
 _OFFSET = r"\+(?P<{0}offset>0x[0-9a-f]{{1,16}})(?:/0x[0-9a-f]{{1,16}})?"
 _BARE = r"(?P<{0}bare>0x[0-9a-f]{{1,16}})"
 _ADDRESS = r"(?:\[<[^>]{0,20}>\] *)"

@@ -58,7 +58,8 @@ _FOUND = {
 }
 
 # Panics that say only that the fault before them was fatal.
-_SAYS_NOTHING = ("Fatal exception", "Oops: Fatal exception", "Aiee, killing interrupt handler")
+_SAYS_NOTHING = Pattern(r"(?:[^:]{1,60}: )?Fatal exception|Aiee, killing interrupt handler",
+                        "Fatal exception", "Aiee, ")
 
 _NO_WHY = "; what was captured does not say why"
 
@@ -176,7 +177,7 @@ def _unnamed(explanation: Explanation) -> str:
     name = _DUMP.get(kernel.reason, "Kernel crash")
     message = explanation.message or ""
     if explanation.jump or (kernel.function and (explanation.culprit
-                                                 or message.startswith(_SAYS_NOTHING))):
+                                                 or _SAYS_NOTHING.match(message))):
         return name + _where(explanation)
     return f"{name}: {message}" if message else name
 

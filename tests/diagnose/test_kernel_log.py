@@ -187,6 +187,10 @@ FIRST_LINES = [
      "bad-access", "0xdead000000000108"),
     ("Oops: general protection fault, probably for non-canonical address 0xdead000000000108: "
      "0000 [#1] SMP", "bad-access", "0xdead000000000108"),
+    ("general protection fault for non-canonical address 0xdead000000000108: 0000 [#1] SMP",
+     "bad-access", "0xdead000000000108"),
+    ("Oops: int3: 0000 [#1] SMP", "other", None),
+    ("divide_error: 0000 [#1] PREEMPT SMP", "divide", None),
     ("divide error: 0000 [#1] SMP", "divide", None),
     ("Oops: divide error: 0000 [#1] SMP", "divide", None),
     ("invalid opcode: 0000 [#1] SMP PTI", "undefined-instruction", None),
@@ -408,7 +412,9 @@ PANICS = [
     ("VFS: Unable to mount root fs on unknown-block(31,5)", "no-root"),
     ("No working init found.  Try passing init= option to kernel.", "no-root"),
     ("Requested init /sbin/procd failed (error -2).", "no-root"),
+    ("scheduling while atomic", "bug"),
     ("Fatal exception", "other"),
+    ("synchronous external abort: Fatal exception", "other"),
     ("something nobody has seen", "other"),
 ]
 
@@ -556,6 +562,10 @@ EPISODES = [
     # x86 repeats the first oops' registers behind the end of a later one
     ("Oops#2", NEW + "---[ end trace 1 ]---\n" + "<4>[   20.100000] RIP: 0010:junk+0x1/0x2\n",
      "bug", "new"),
+    # arm64 says what died
+    ("Panic#3", OLD_OOPS + NEW + panic("Oops - BUG: Fatal exception in interrupt"), "bug", "new"),
+    ("Panic#1", "BUG: scheduling while atomic: a/7/0x2\n" + panic("scheduling while atomic"),
+     "bug", None),
     ("Panic#1", WARNING + panic("panic_on_warn set ..."), "warning", "warned"),
     ("Panic#1", WARNING + panic("Out of memory: x", 300.0), "oom", None),
     ("Panic#2", OLD_OOPS + panic("Something else", 300.0), "other", None),
@@ -684,6 +694,9 @@ TASKS = [
      "a (b) [c]", "G        W", "6.12.1"),
     ("CPU: 2 PID: 900 Comm: kworker/u9:2+flush-ubifs_0_1 Kdump: loaded Not tainted 6.6.1 #1",
      "kworker/u9:2+flush-ubifs_0_1", None, "6.6.1"),
+    ("CPU: 2 PID: 900 Comm: a Tainted: G        W  OE  ------------   3.10.0-862.el7.x86_64 #1",
+     "a", "G        W  OE", "3.10.0-862.el7.x86_64"),
+    ("CPU: 2 PID: 900 Comm:  Tainted: G      D        3.18.29 #6", None, "G      D", "3.18.29"),
     ("Pid: 900, comm: a Not tainted 9.9.9 Tainted: G        W    3.2.0-4-amd64 #1 Debian 3.2.41-2",
      "a Not tainted 9.9.9", "G        W", "3.2.0-4-amd64"),
 ]
@@ -691,7 +704,7 @@ TASKS = [
 
 @pytest.mark.parametrize(("line", "process", "tainted", "release"), TASKS)
 def test_a_program_may_be_called_anything(
-        line: str, process: str, tainted: str | None, release: str) -> None:
+        line: str, process: str | None, tainted: str | None, release: str) -> None:
     kernel = explain(f"Oops#1 Part1\nOops[#1]:\n<4>[    9.000000] {line}\n").kernel
     assert (kernel.process, kernel.pid, kernel.tainted, kernel.release) == (
         process, 900, tainted, release)
@@ -938,3 +951,52 @@ def test_the_limit_of_a_control_group_is_told_from_the_machines() -> None:
     assert found.kernel.oom == Oom("b", 8, None, "a", True)
     assert kernel_title(found) == "Out of memory in a control group: killed b"
     assert explain(kill.removeprefix("Memory cgroup o").capitalize()).kernel.oom is None
+
+
+def test_a_stall_that_is_detected_again_is_the_same() -> None:
+    again = ("<3>[  109.000000] rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: "
+             "{ 1-... } 10879 jiffies s: 529 root: 0\n")
+    found = explain(RCU_STARVED + again)
+    assert (found.kernel.function, found.kernel.cpu) == ("stuck", 1)
+    later = explain(RCU_STARVED + again.replace("109.0", "909.0"))
+    assert later.kernel.function is None
+
+
+def test_where_the_processors_are_is_not_where_a_task_sleeps() -> None:
+    """With hung_task_all_cpu_backtrace their registers follow its trace."""
+    found = explain("""<3>[  123.000000] INFO: task mount:77 blocked for more than 120 seconds.
+<4>[  123.000100] Call Trace:
+<4>[  123.000200]  __schedule+0x755/0x1580
+<4>[  123.000300]  rwsem_down_write_slowpath+0x755/0x1580
+<4>[  123.000400]  waits+0x755/0x1580 [m]
+<4>[  123.000500] NMI backtrace for cpu 1
+<4>[  123.000600] CPU: 1 PID: 25 Comm: khungtaskd Not tainted 6.1.1 #1
+<4>[  123.000700] RIP: 0010:io_serial_in+0x6b/0x90
+<0>[  123.000800] Kernel panic - not syncing: hung_task: blocked tasks
+<4>[  123.000900] CPU: 1 PID: 25 Comm: khungtaskd Not tainted 6.1.1 #1
+""")
+    kernel = found.kernel
+    assert (kernel.function, kernel.module, kernel.process, kernel.pid, kernel.cpu,
+            kernel.release) == ("waits", "m", "mount", 77, None, "6.1.1")
+    assert hashed_text(found) == "hang|waits"
+
+
+def test_a_warning_as_v6_19_words_it() -> None:
+    kernel = explain("WARNING: [time_after(jiffies, timeout)] io_uring/io_uring.c:3026 at "
+                     "io_ring_exit_work+0x44c/0xbc0 [m], CPU#0: kworker/u8:0/10040").kernel
+    assert (kernel.cause, kernel.function, kernel.module, kernel.cpu, kernel.process,
+            kernel.pid) == ("warning", "io_ring_exit_work", "m", 0, "kworker/u8:0", 10040)
+
+
+def test_powerpc64_puts_a_dot_before_its_functions() -> None:
+    found = explain("Oops: Kernel access of bad area, sig: 11 [#1]\n"
+                    "NIP [d0000000008cb4dc] .ipr_pci_error_detected+0x18c/0x220 [ipr]\n")
+    assert (found.kernel.function, found.kernel.module) == ("ipr_pci_error_detected", "ipr")
+
+
+def test_kasan_tells_a_null_pointer_in_disguise() -> None:
+    gpf = ("Oops: general protection fault, probably for non-canonical address "
+           "0xdffffc0000000000: 0000 [#1] SMP KASAN\n")
+    assert explain(gpf).kernel.cause == "bad-access"
+    null = "KASAN: null-ptr-deref in range [0x0000000000000000-0x0000000000000007]\n"
+    assert explain(gpf + null).kernel.cause == "null-pointer"

@@ -47,6 +47,7 @@ LINES = [
      [M._replace(reliable=False)]),
     ("[c1863d70] [c0478104] 0xc0478104", [Frame("0xc0478104", None, None, True)]),
     ("[c00000004a3dfb00] c000000000451764 f+0x11/0x20", [F]),
+    ("[c0000000037fb640] [d0000000008cb4dc] .f+0x11/0x20 [mod]", [M]),
     # no frames
     ("f+0x11", [F._replace(offset="0x11")]),
     ("RIP: 0010:f+0x11/0x20", []),
