@@ -94,8 +94,7 @@ ENTRIES = """
     syscall_common sysenter_* __do_fast_syscall_32 do_fast_syscall_32 do_int80_syscall_32
     tracesys* ret_to_user work_pending do_work_pending slow_work_pending work_resched
     work_notifysig* do_notify_resume exit_to_user_mode* prepare_exit_to_usermode
-    exit_to_usermode_loop irqentry_exit*
-    ret_from_syscall* ret_from_kernel_user_thread do_trap_ecall_u
+    exit_to_usermode_loop ret_from_syscall* ret_from_kernel_user_thread do_trap_ecall_u
 """
 SLEEPING = """
     __schedule schedule schedule_timeout schedule_timeout_* schedule_preempt_disabled __switch_to

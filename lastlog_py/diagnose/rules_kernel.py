@@ -50,7 +50,7 @@ OUT_OF_MEMORY = (
 # Reports after which the kernel goes on.
 ODD = (
     # v6.19: the condition, the file and the line, the function, the processor and the task
-    fault("warning", r"WARNING: .{0,300}?at " + PLACE + r", CPU#(?P<cpu>\d{1,4}): "
+    fault("warning", r"WARNING: .{0,300}?at (?:0x0|" + PLACE + r"), CPU#(?P<cpu>\d{1,4}): "
           r"(?P<process>.{1,64})/(?P<pid>\d{1,10})", ", CPU#", grade="warning"),
     fault("warning", r"WARNING: (?:CPU: (?P<cpu>\d{1,4}) PID: (?P<pid>\d{1,10}) )?at \S{1,200}"
           "(?: " + PLACE + ")?", "WARNING: ", grade="warning"),
