@@ -213,9 +213,9 @@ def _kernel_facts(kernel: Dict) -> list[tuple[str, Any]]:
     name, meaning = words.cause(kernel["cause"])
     return [("Cause", f"{name}: {meaning}" if meaning else name),
             ("Where", _where(kernel)),
-            ("Process", _process(kernel)),
             ("Killed", _victim(kernel) if kernel["oom"] else ""),
-            ("Suspect", _suspect(kernel.get("suspect")))]
+            ("Suspect", _suspect(kernel.get("suspect"))),
+            ("Process", _process(kernel))]          # behind the wide ones, which take whole rows
 
 
 def _dump_facts(dump: Dict | None) -> list[tuple[str, Any]]:
