@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lastlog_py.diagnose import explain
 from lastlog_py.diagnose.kernel_log import Explanation
@@ -122,6 +124,26 @@ def test_a_record_without_its_title_says_the_same(name: str) -> None:
     assert title.endswith(" Part1")
     assert facts(told(rest)) == facts(told(text))
     assert told(rest).kernel.reason in (told(text).kernel.reason, "unknown")
+
+
+CRASHLOG = ("Time: 1463642563.48231\nModules: \tmac80211@83180000+5a3c0\tcfg80211@83100000+31a40\n"
+            "[   10.390000] NET: Registered protocol family 10\n")
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_openwrts_crashlog_puts_a_head_of_its_own_above(name: str) -> None:
+    rest = (LOGS / f"{name}.txt").read_text().split("\n", 1)[1]
+    assert facts(told(CRASHLOG + rest)) == facts(told(rest))
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(list(REAL)), st.floats(0, 1), st.floats(0, 1))
+def test_any_piece_of_a_real_log_is_welcome(name: str, start: float, end: float) -> None:
+    text = text_of(name)
+    piece = text[int(start * len(text)):int(end * len(text))]
+    found = told(piece)
+    assert (hashed_text(found) is None) == (found.message is None)
+    assert explain(captured("console", piece.encode(), Source("ramoops"))).title
 
 
 PROGRAMS = [
