@@ -94,9 +94,9 @@ def kernel_title(explanation: Explanation) -> str:
 
 
 def _after(suspect: Suspect | None) -> str:
-    """" after a firmware crash of ath10k_pci", "" for no suspect."""
+    """", after a firmware crash of ath10k_pci", "" for no suspect."""
     of = suspect and (suspect.driver or "a wireless device")
-    return f" after a {suspect.what} of {of}" if suspect else ""
+    return f", after a {suspect.what} of {of}" if suspect else ""
 
 
 def _words(explanation: Explanation) -> dict[str, str]:

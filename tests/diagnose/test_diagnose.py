@@ -163,7 +163,7 @@ FAILED = "[  199.000000] mt7915e 0000:01:00.0: Message 00005aed (seq 9) timeout\
 def test_a_device_that_failed_shortly_before_the_console_ends() -> None:
     """The kernel hung, and its watchdog says nothing: the console is all there is."""
     title = "Console output of the boot before, up to 3 min after its start"
-    suspicious = title + " after a firmware timeout of mt7915e"
+    suspicious = title + ", after a firmware timeout of mt7915e"
     assert explain(record(FAILED, "console")).title == suspicious
     assert explain(record(FAILED + "[  199.9] br-lan: link up\n", "console")).title == suspicious
     assert explain(record(FAILED.replace("199", " 99") + "[  199.9] br-lan: link up\n", "console")

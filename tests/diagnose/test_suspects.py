@@ -88,7 +88,7 @@ def test_shortly_before_a_hang(when: float, suspected: bool) -> None:
     alone = explain(STALL)
     assert (found.kernel.suspect is not None) is suspected
     assert kernel_title(found) == "RCU stall: CPU 0 stuck" + (
-        " after a firmware crash of ath10k_pci" * suspected)
+        ", after a firmware crash of ath10k_pci" * suspected)
     assert hashed_text(found) == hashed_text(alone)         # it may be a coincidence
 
 
@@ -119,7 +119,7 @@ def test_a_null_pointer_has_a_title_of_its_own() -> None:
 
 def test_a_crash_of_which_nothing_is_said() -> None:
     found = explain("Panic#1 Part1\n" + FAILED.format(999.0))
-    assert kernel_title(found) == ("Kernel panic after a firmware crash of ath10k_pci; what was "
+    assert kernel_title(found) == ("Kernel panic, after a firmware crash of ath10k_pci; what was "
                                    "captured does not say why")
     assert explain("Shutdown#1 Part1\n" + FAILED.format(999.0)).kernel.suspect is None
 
