@@ -67,6 +67,7 @@ class Oom(NamedTuple):
     pid: int | None
     rss_kib: int | None                 # its anonymous + file + shmem resident memory
     trigger: str | None                 # the process whose allocation failed
+    cgroup: bool = False                # it was a control group's limit, not the machine's
 
 
 class Kernel(NamedTuple):
@@ -88,6 +89,8 @@ class Kernel(NamedTuple):
     hardware: str | None = None
     trace: tuple[Frame, ...] = ()
     oom: Oom | None = None
+    suspect: str | None = None          # what the kernel said shortly before of a wireless
+                                        # device that failed; None: nothing
 
 
 class Record(NamedTuple):

@@ -72,6 +72,7 @@ def facts(record: Dict) -> list[tuple[str, str]]:
             ("Where", kernel.get("function") and _place(kernel)),
             ("Address", kernel.get("address")),
             ("Process", _process(kernel)),
+            ("Suspect", kernel.get("suspect")),
             *_dump_facts(record["coredump"]),
             ("Kernel", kernel.get("release") or boot.get("kernel")),
             ("Tainted", kernel.get("tainted")),

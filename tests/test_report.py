@@ -79,6 +79,9 @@ def test_facts_of_a_panic() -> None:
     ({"kernel": models.kernel(pid=None)}, "Process", "init"),
     ({"kernel": models.kernel(process=None)}, "Process", "unknown (pid 1)"),
     ({"kernel": models.kernel(process=None, pid=None)}, "Process", None),
+    ({"kernel": models.kernel(suspect="ath10k_pci: firmware crashed!\n\x1b[1m")}, "Suspect",
+     "ath10k_pci: firmware crashed!\\n\\x1b[1m"),
+    ({}, "Suspect", None),
     ({"source": models.source(truncated=True, torn=True)}, "Found in", "ramoops, truncated, torn"),
     ({"title": "a\nb\x07"}, "Title", "a\\nb\\x07"), ({"title": ""}, "Title", None)])
 def test_facts_are_what_is_known(fields: Dict, name: str, value: str | None) -> None:

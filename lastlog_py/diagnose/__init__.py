@@ -90,9 +90,11 @@ def _explain_other(record: Record, told: Collection[_Said]) -> Record:
     """`told`: the panics that kernel records tell of."""
     if record.title and record.kind in _TITLED:
         return record
-    uptime = last_time(lines_of(record.text)) if record.kind in _STAMPED else record.uptime
+    stamped = record.kind in _STAMPED
+    uptime = last_time(lines_of(record.text)) if stamped else record.uptime
+    suspect = kernel_log.suspect_at_end(record.text) if stamped else None
     return record._replace(uptime=uptime, title=_panic_title(record, told)
-                           or title.other_title(record.kind, uptime))
+                           or title.other_title(record.kind, uptime, suspect))
 
 
 def _panic_title(record: Record, told: Collection[_Said]) -> str | None:

@@ -1,7 +1,8 @@
 """The facts a kernel prints around a fault, and those it prints once at boot.
 
 Sources: lib/dump_stack.c: dump_stack_print_info, arch/*/kernel/process.c and traps.c:
-show_regs, mm/oom_kill.c: __oom_kill_process, block/blk-core.c: blk_print_req_error.
+show_regs, arch/powerpc/xmon/xmon.c: excprint, mm/oom_kill.c: __oom_kill_process,
+block/blk-core.c: blk_print_req_error.
 
 Each pattern is matched at the start of a message; its groups are the facts.
 """
@@ -18,7 +19,8 @@ from .symbol import CALLER, PLACE
 
 __all__ = ["boot_facts", "fault_facts", "oom_facts", "read_errors"]
 
-_TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)) +"
+# Red Hat's kernels put dashes behind the flags.
+_TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)(?: ?-{2,20})?(?: T)?) +"
 _CODE = r"(?:\[<[^>]{0,20}>\] *){0,2}"      # until v4.9 the address stands before the symbol
 _VALUE = r"(?:[0-9a-f]{8,16}|\([^)]{0,16}\)) "
 
@@ -26,7 +28,7 @@ _VALUE = r"(?:[0-9a-f]{8,16}|\([^)]{0,16}\)) "
 # A program calls itself what it likes, "a Not tainted 9.9.9 b": the last such words count.
 _TASK = Pattern(
     r"CPU: (?P<cpu>\d{1,4}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) Comm: "
-    r"(?P<process>.{1,64}(?<! Kdump: loaded)) "
+    r"(?P<process>.{0,64}(?<! Kdump: loaded)) "
     rf"(?:Kdump: loaded )?{_TAINT}(?P<release>\d[^ ]{{0,80}})", " Comm: ")
 _OLD_TASK = Pattern(
     r"Pid: (?P<pid>\d{1,10}), comm: (?P<process>.{1,64}) "
@@ -36,25 +38,40 @@ _HARDWARE = Pattern(r"Hardware name: (?P<hardware>.{1,200})", "Hardware name: ")
 
 _FAULT_FACTS = (
     _TASK, _OLD_TASK, _OLD_ARM, _HARDWARE,
-    # where the program counter was: x86-64, x86, arm and old arm64, arm64, mips
+    # where the program counter was: x86-64, x86, arm and old arm64, arm64, mips, riscv, powerpc
     Pattern(rf"RIP: 0010:{_CODE}{PLACE}", "RIP: 0010:"),
     Pattern(rf"EIP(?: is at |: (?:0060:)?){_CODE}{PLACE}", "EIP"),
     Pattern(rf"PC is at {PLACE}", "PC is at "),
     Pattern(rf"pc : {_CODE}{PLACE}", "pc : "),
-    Pattern(rf"epc +: {_VALUE}{PLACE}", "epc "),
+    Pattern(rf"epc +: (?:{_VALUE})?{PLACE}", "epc "),
+    Pattern(rf"NIP \[[0-9a-f]{{8,16}}\] {PLACE}", "NIP ["),
+    Pattern(rf" *pc: [0-9a-f]{{8,16}}: {PLACE}", "pc: "),
+    # its bare value, on riscv before v5.12 and where powerpc's log ends too soon
+    Pattern(r"s?epc ?: (?P<counter>[0-9a-f]{8,16}) ra : ", " ra : "),
+    Pattern(r"NIP: +(?P<counter>[0-9a-f]{8,16}) LR: ", "NIP: "),
     # the same where it was NULL: until v5.1 printed as "(null)"
     Pattern(r"(?:RIP: 0010:|EIP(?: is at |: )|PC is at |pc : |epc +: )[^(]{0,40}"
             r"(?:\(null\)>\] {0,16})?(?P<nowhere>\(null\))", "(null)"),
-    # where it was to return to: arm and old arm64, arm64, mips
-    Pattern(rf"(?:LR is at |lr : {_CODE}|ra +: {_VALUE}){CALLER}", "LR is at ", "lr : ", "ra "),
+    # where it was to return to: arm and old arm64, arm64, mips, riscv, powerpc
+    Pattern(rf"(?:LR is at |lr : {_CODE}| ?ra +: (?:{_VALUE})?|LR \[[0-9a-f]{{8,16}}\] ){CALLER}",
+            "LR is at ", "lr : ", "ra ", "LR ["),
     # the bad address: x86 and mips print these lines alone only where it means something
     Pattern(r"CR2: (?P<address>[0-9a-f]{8,16})\s*$", "CR2: "),
     Pattern(r"BadVA +: (?P<address>[0-9a-f]{8,16})\s*$", "BadVA "),
+    # what KASAN on x86 adds where a NULL pointer made an address of its own
+    Pattern(r"KASAN: null-ptr-deref in range \[(?P<null>0x[0-9a-f]{1,16})-", "KASAN: null-ptr"),
     # arm "(pid: 1, stack limit = …)", mips "(pid: 1, threadinfo=…)"
     Pattern(r"Process (?P<process>.{1,64}) \(pid: (?P<pid>\d{1,10})[,)]", " (pid: "),
+    # powerpc until v3.17; its debugger
+    Pattern(r"TASK = [0-9a-f]{8,16}\[(?P<pid>\d{1,10})\] '(?P<process>.{1,64})' ", "TASK = "),
+    Pattern(r" *pid   = (?P<pid>\d{1,10}), comm = (?P<process>.{1,64})$", ", comm = "),
+    Pattern(r"cpu 0x(?P<hexcpu>[0-9a-f]{1,4}): Vector: ", ": Vector: "),
+    Pattern(rf"REGS: [0-9a-f]{{8,16}} TRAP: [0-9a-f]{{4}} +{_TAINT}"
+            r"\((?P<release>\d[^ )]{0,80})\)", " TRAP: "),
     # x86, mips until v3.10
     Pattern(r"C[Pp][Uu] (?P<cpu>\d{1,4})\s*$", "CPU ", "Cpu ", "CpU ", "CPu "),
-    Pattern(r"(?:rcu:)?\s*(?P<cpu>\d{1,4})-\S{1,8}: \(", ": ("),          # who stalls RCU
+    # who stalls RCU: "0-....: (60002 ticks this GP)", "0: (2099 ticks this GP)" until v4.0
+    Pattern(r"(?:rcu:)?\s*(?P<cpu>\d{1,4})(?:-\S{1,8})?: \(", ": ("),
     Pattern(r"NMI backtrace for cpu (?P<cpu>\d{1,4})", "NMI backtrace for cpu "),
 )
 
@@ -72,7 +89,10 @@ _BOOT_FACTS = (
 
 _KILLED = Pattern(
     r"(?:(?:Memory cgroup )?[Oo]ut of memory(?: \([^)]{0,40}\))?: )?Kill(?:ed)? process "
-    r"(?P<pid>\d{1,10}) \((?P<victim>.{1,64})\)(?P<rest>.*)", " process ")
+    r"(?P<pid>\d{1,10}),? (?:UID \d{1,10}, )?\((?P<victim>.{1,64})\)(?P<rest>.*)", " process ")
+_LIMIT = Pattern(r"oom-kill:constraint=CONSTRAINT_MEMCG|Memory cgroup out of memory"
+                 r"|(?:\[<[0-9a-f]{8,16}>\] |\s)*mem_cgroup_out_of_memory\+",
+                 "CONSTRAINT_MEMCG", "Memory cgroup", "mem_cgroup_out_of_memory")
 _RSS = Pattern(r"\b(?:anon|file|shmem)-rss:(\d{1,15})kB")
 _CHOSEN = Pattern(r"oom-kill:.*,task=(?P<victim>.{1,64}),pid=(?P<pid>\d{1,10}),uid=(?P<rest>)",
                   "oom-kill:")
@@ -137,7 +157,8 @@ def oom_facts(lines: Sequence[Line], trigger: str | None) -> Oom:
             victim, pid = found["victim"], int(found["pid"])
             sizes = _RSS.compiled.findall(found["rest"])
             rss = sum(map(int, sizes)) if sizes else rss
-    return Oom(victim, pid, rss, trigger)
+    limit = any(_LIMIT.match(line.text) for line in lines)
+    return Oom(victim, pid, rss, trigger, limit)
 
 
 def read_errors(lines: Sequence[Line]) -> str | None:

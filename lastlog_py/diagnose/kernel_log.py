@@ -12,35 +12,44 @@ bounded number of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from ..record import Frame, Kernel
 from .facts import boot_facts, fault_facts, oom_facts, read_errors
 from .line import Line, last_time, lines_of
 from .pattern import Pattern
-from .plumbing import below_interrupt, informative
-from .rules import HANGS, PanicRule, Rule, fault_rule, fault_rules, panic_rule
-from .symbol import PAGE, Place, is_nowhere, place, shortened, trace
+from .plumbing import below_interrupt, finds_only, informative
+from .reports import MOMENT, Report, close, left_before, reports
+from .rules import HANGS
+from .suspects import Suspect, last_suspect, may_hold_suspects
+from .symbol import PAGE, Place, is_nowhere, place, shortened, traces
 
-__all__ = ["Explanation", "explain", "explain_end"]
+__all__ = ["Explanation", "explain", "explain_end", "suspect_at_end"]
 
 _TITLE = Pattern(r"([A-Z][A-Za-z]{2,15})#(\d{1,9}) Part(\d{1,9})\s*$", " Part")
-_PANIC = "Kernel panic - not syncing:"
-_END = "---[ end trace"
+
+# kernel/reboot.c: the last that a kernel says; the first word since v3.10.
+_SHUT_DOWN = Pattern(r"(?:reboot: )?(?:Restarting system|Power down|System halted)\b",
+                     "Restarting system", "Power down", "System halted")
+# drivers/tty/sysrq.c: before the crash that is asked for; "SysRq : " until v4.20.
+_CRASH_ASKED_FOR = Pattern(r"(?:sysrq: )?(?:SysRq : )?Trigger a crash", "Trigger a crash")
 
 # Linux before v5.8 told three kinds of shutdown apart.
 _REASONS = {"Panic": "panic", "Oops": "oops", "Emergency": "emergency", "Shutdown": "shutdown",
             "Restart": "shutdown", "Halt": "shutdown", "Poweroff": "shutdown"}
 
-_MOMENT = 10.0          # seconds within which one fault's report is printed, and leads to others
 _NEAR_END = 30.0        # seconds before the end of a log that are about how it ends
-_LONGEST = 2000         # lines of a report
-_MESSAGE = 240          # characters of a message
+_SUSPICIOUS = 180.0     # seconds before a crash in which a device that failed is suspect
+_SUSPICIOUS_LINES = 300
 
 _NO_CULPRIT = frozenset({"oom", "init-died", "no-root"})
+_OF_A_PLACE = frozenset({"name", "bare", "nowhere", "offset", "module"})
+# What the report of a sleeping task tells only of the processors, where it tells of them at all.
+_OF_A_PROCESSOR = _OF_A_PLACE | {"cpu", "counter", "address", "process", "pid"}
+
+# Causes that no device has a part in.
+_EXPLAINED = frozenset({"sysrq", "oom", "init-died", "no-root"})
 
 
 class Explanation(NamedTuple):
@@ -55,23 +64,7 @@ class Explanation(NamedTuple):
     seconds: int | None = None  # how long it hung
     jump: str | None = None     # the address near NULL that it jumped to; None: it did not
     unread: str | None = None   # what kind of errors came shortly before init died
-
-
-class Report(NamedTuple):
-    """One fault as the log reports it, or a panic."""
-
-    cause: str
-    grade: str                      # as in rules.Rule, or "panic"
-    message: str
-    fields: dict[str, str]          # what the first line says
-    lines: Sequence[Line]
-    rule: PanicRule | None = None   # of a panic
-    cut_by_panic: bool = False      # a panic interrupts the report
-    panic_lines: Sequence[Line] = ()        # of that panic: it may print the report's trace
-
-    @property
-    def time(self) -> float | None:
-        return self.lines[0].time
+    suspect: Suspect | None = None      # the device that failed shortly before
 
 
 def explain(text: str) -> Explanation:
@@ -88,19 +81,33 @@ def explain_end(text: str) -> Explanation | None:
     return found if found.kernel.reason == "panic" and found.message is not None else None
 
 
+def suspect_at_end(text: str) -> Suspect | None:
+    """The device that failed in the last lines of a log without a title; None: none did, or the
+    log goes on to a clean end."""
+    if not may_hold_suspects(text):
+        return None
+    return _suspect_at_end([line for line in lines_of(text) if not line.user])
+
+
+def _suspect_at_end(lines: Sequence[Line]) -> Suspect | None:
+    end = last_time(lines)
+    last = [line for line in lines[-_SUSPICIOUS_LINES:] if _near(line.time, end)]
+    return None if _shut_down(last) else last_suspect(last)
+
+
 def _explained(lines: Sequence[Line]) -> Explanation:
     """What these lines of the kernel say; the uptime is left out."""
     reason, sequence, part = _title(lines)
-    reports = _reports(lines)
+    found = reports(lines)
     if not sequence and reason == "unknown":
-        reason = _reason_without_title(reports)
+        reason = _reason_without_title(found, lines)
     kernel = _said(Kernel(reason, sequence, part), boot_facts(lines))
-    chosen = _chosen(reason, reports, last_time(lines))
+    chosen = _chosen(reason, found, last_time(lines))
     if not chosen:
-        return Explanation(kernel, None, None, None)
-    found = _told(kernel, chosen)
-    init_died = found.kernel.cause == "init-died"
-    return found._replace(unread=_unread(lines, chosen) if init_died else None)
+        return _without_fault(kernel, lines)
+    if chosen.rule and chosen.cause == "other" and "rest" in chosen.rule.after:
+        chosen = chosen._replace(before=left_before(chosen, lines))
+    return _after_all(_told(kernel, chosen), chosen, lines)
 
 
 def _title(lines: Sequence[Line]) -> tuple[str, int | None, int | None]:
@@ -112,104 +119,53 @@ def _title(lines: Sequence[Line]) -> tuple[str, int | None, int | None]:
     return "unknown", None, None
 
 
-def _reason_without_title(reports: Sequence[Report]) -> str:
+def _reason_without_title(found: Sequence[Report], lines: Sequence[Line]) -> str:
     """The reason of a dump by mtdoops, which writes none: as the log tells it."""
-    grades = {report.grade for report in reports}
-    return "panic" if "panic" in grades else "oops" if "fatal" in grades else "unknown"
+    grades = {report.grade for report in found}
+    if "panic" in grades:
+        return "panic"
+    if "fatal" in grades:
+        return "oops"
+    return "shutdown" if "hang" not in grades and _shut_down(lines[-20:]) else "unknown"
 
 
-# --- the reports in a log ------------------------------------------------------------------
-
-def _reports(lines: Sequence[Line]) -> list[Report]:
-    """Every fault and panic the log reports, in order."""
-    marks = [*_marks(lines), (len(lines), None)]
-    reports = []
-    for (start, report), (end, after) in pairwise(marks):
-        if report:
-            cut = after is not None and after.grade == "panic"
-            reports.append(report._replace(lines=_within_moment(lines[start:end]),
-                                           cut_by_panic=cut))
-    return reports
-
-
-def _marks(lines: Sequence[Line]) -> list[tuple[int, Report | None]]:
-    """Where reports begin, as (index of a line, report), and end for sure, as (index, None)."""
-    marks: list[tuple[int, Report | None]] = []
-    rules = fault_rules("\n".join(line.text for line in lines))
-    for index, line in enumerate(lines):
-        if marks and marks[-1][1] and line.text.startswith(_END):
-            marks.append((index, None))
-        report = _report(line, rules)
-        if report and not _belongs(report, marks):
-            marks.append((index, report))
-    return marks
-
-
-def _report(line: Line, rules: Sequence[Rule]) -> Report | None:
-    """The report that begins with this line; rules: for those that the log may hold."""
-    if line.text.startswith(_PANIC):
-        message = line.text.removeprefix(_PANIC).strip()[:_MESSAGE]
-        panic_is, match = panic_rule(message)
-        return Report(panic_is.cause, "panic", message, _fields(match), [line], panic_is)
-    fault = fault_rule(line.text, rules)
-    if not fault:
-        return None
-    rule, match = fault
-    return Report(rule.cause, rule.grade, line.text.strip()[:_MESSAGE], _fields(match), [line])
-
-
-def _fields(match: re.Match[str]) -> dict[str, str]:
-    return {name: value for name, value in match.groupdict().items() if value is not None}
-
-
-def _belongs(report: Report, marks: Sequence[tuple[int, Report | None]]) -> bool:
-    """Whether the line is a part of a report that the marks hold already."""
-    if report.grade == "rest" and any(earlier for _, earlier in marks[-2:]):
-        return True
-    running = marks[-1][1] if marks else None
-    if not running or not _close(running, report, _MOMENT):
-        return False
-    if running.grade == "fatal":
-        return report.grade in ("fatal", "warning")
-    return running.grade == "oom" == report.grade and "trigger" not in report.fields
-
-
-def _close(first: Report, second: Report, seconds: float) -> bool:
-    """Whether the two begin within so many seconds; unknown times count as close."""
-    return first.time is None or second.time is None or 0 <= second.time - first.time <= seconds
-
-
-def _within_moment(lines: Sequence[Line]) -> Sequence[Line]:
-    """The lines printed soon after the first: what comes later is another matter."""
-    start = lines[0].time
-    if start is None:
-        return lines[:_LONGEST]
-    return [line for line in lines[:_LONGEST]
-            if line.time is None or line.time - start <= _MOMENT]
+def _shut_down(lines: Sequence[Line]) -> bool:
+    """Whether these last lines end the boot as it should end."""
+    return any(_SHUT_DOWN.match(line.text) for line in lines)
 
 
 # --- which of them the record is about -----------------------------------------------------
 
-def _chosen(reason: str, reports: Sequence[Report], end: float | None) -> Report | None:
+def _chosen(reason: str, found: Sequence[Report], end: float | None) -> Report | None:
     """The report that the record is about; None: nothing went wrong, or nothing says so."""
     if reason in ("shutdown", "emergency"):
         return None
-    panics = [number for number, report in enumerate(reports) if report.grade == "panic"]
+    panics = [number for number, report in enumerate(found) if report.grade == "panic"]
     if panics and reason != "oops":
-        return _cause_of_panic(reports[panics[0]], reports[:panics[0]])
+        return _cause_of_panic(found[panics[0]], found[:panics[0]])
     if reason == "panic":
-        reports = [report for report in reports if _near(report.time, end)]
-    return _worst_last(reports)
+        found = [report for report in found if _near(report.time, end)]
+    if reason == "unknown":
+        found = [report for report in found if _says_how_it_ended(report, end)]
+    return _worst_last(found)
 
 
-def _near(time: float | None, end: float | None) -> bool:
-    return time is None or end is None or end - time <= _NEAR_END
+def _says_how_it_ended(report: Report, end: float | None) -> bool:
+    """Whether of a log of which nothing says that it ends in a crash this may be the crash: no
+    program's fault, and nothing that the kernel lived with for long."""
+    if report.grade == "abort":
+        return False
+    return report.grade != "warning" or _near(report.time, end)
 
 
-def _worst_last(reports: Sequence[Report]) -> Report | None:
+def _near(time: float | None, end: float | None, seconds: float = _NEAR_END) -> bool:
+    return time is None or end is None or end - time <= seconds
+
+
+def _worst_last(found: Sequence[Report]) -> Report | None:
     """The last oops, or where there is none, the last hang, and so on."""
-    for grades in (("fatal", "rest"), ("hang",), ("oom",), ("warning",)):
-        same = [report for report in reports if report.grade in grades]
+    for grades in (("fatal", "rest"), ("abort",), ("hang",), ("oom",), ("warning",)):
+        same = [report for report in found if report.grade in grades]
         if same:
             return _first_of_chain(same)
     return None
@@ -235,24 +191,36 @@ def _may_lead(report: Report, panic: Report) -> bool:
         return True
     if not rule.after & {report.grade, report.cause}:
         return False
-    return (_close(report, panic, rule.within)
+    return (close(report, panic, rule.within)
             and (rule.pid is None or fault_facts(report.lines).get("pid") == str(rule.pid)))
 
 
-def _first_of_chain(reports: Sequence[Report]) -> Report:
-    """The last report, or the one it is a consequence of: a dying task that faults again."""
-    chosen = reports[-1]
-    for earlier in reversed(reports[:-1]):
-        if not (chosen.grade == "fatal" == earlier.grade and _same_task(earlier, chosen)):
+def _first_of_chain(found: Sequence[Report]) -> Report:
+    """The last report, or the one it is a consequence of: a dying task that faults again; of a
+    stall that was detected again with less to say of it, the one before."""
+    chosen = found[-1]
+    for earlier in reversed(found[:-1]):
+        dying = chosen.grade == "fatal" == earlier.grade and _same_task(earlier, chosen)
+        if not (dying or _says_more(earlier, chosen)):
             break
         chosen = earlier
     return chosen
 
 
+def _says_more(earlier: Report, later: Report) -> bool:
+    """Whether the two are of one hang, and only the earlier report says where."""
+    return (later.cause == earlier.cause == "rcu-stall" and close(earlier, later, MOMENT)
+            and not _says_where(later) and _says_where(earlier))
+
+
+def _says_where(report: Report) -> bool:
+    return place(fault_facts(report.lines)) is not None or bool(informative(_frames(report)))
+
+
 def _same_task(first: Report, second: Report) -> bool:
     pid = fault_facts(second.lines).get("pid", "0")
     return (pid != "0" and fault_facts(first.lines).get("pid") == pid
-            and _close(first, second, _MOMENT))
+            and close(first, second, MOMENT))
 
 
 # --- what that report says -----------------------------------------------------------------
@@ -260,20 +228,51 @@ def _same_task(first: Report, second: Report) -> bool:
 def _told(kernel: Kernel, report: Report) -> Explanation:
     """The report's facts, put into `kernel`."""
     facts = _facts(report)
-    frames = trace(report.lines) or trace(report.panic_lines)
-    if report.cause in HANGS:
-        frames = below_interrupt(frames)
+    frames = _frames(report)
     where, jump = _culprit(facts)
-    cause = _refined(report.cause, where, facts.get("address", jump))
-    shown = where or (None if cause in _NO_CULPRIT else _first_place(frames))
+    where = where or _first_of_whole(report.before, frames)
+    cause = _refined(report.cause, where, facts.get("null", facts.get("address", jump)))
+    shown = None if cause in _NO_CULPRIT else _shown(where, frames, facts, report)
     kernel = _said(kernel, facts)._replace(
         cause=cause, process=facts.get("process"), pid=_int(facts.get("pid")),
-        cpu=_int(facts.get("cpu")), address=_address(facts.get("address")), trace=shortened(frames),
+        cpu=_cpu(facts), address=_address(facts.get("address")), trace=shortened(frames),
         oom=oom_facts(report.lines, facts.get("trigger")) if cause == "oom" else None)
     if shown:
         kernel = kernel._replace(**shown._asdict())
     return Explanation(kernel, None, where.function if where else None, report.message,
                        _int(facts.get("seconds")), jump)
+
+
+def _frames(report: Report) -> tuple[Frame, ...]:
+    """The trace of the report, of a hang the first that says what hung."""
+    found = [*traces(report.lines)] or [*traces(report.panic_lines)]
+    if not found:
+        return ([(), *traces(report.before, begun=True)])[-1]
+    if report.cause not in HANGS:
+        return found[0]
+    hung = [below_interrupt(frames) for frames in found]
+    return next(filter(informative, hung), hung[0])
+
+
+def _first_of_whole(before: Sequence[Line], frames: Sequence[Frame]) -> Place | None:
+    """What a report was about whose start is lost: arm64's trace, if it is whole, begins there."""
+    if frames and any(line.text.startswith("Call trace:") for line in before):
+        first = frames[0]
+        return Place(first.function, first.offset, first.module)
+    return None
+
+
+def _shown(where: Place | None, frames: Sequence[Frame], facts: dict[str, str],
+           report: Report) -> Place | None:
+    """The place that a reader looks for: not of a check, but of who failed it."""
+    if where and not (finds_only(where.function) and not where.module):
+        return where
+    return (place(facts, "said_") or _first_place(frames) or where
+            or (place(fault_facts(report.panic_lines)) if report.cause in HANGS else None))
+
+
+def _cpu(facts: dict[str, str]) -> int | None:
+    return int(facts["hexcpu"], 16) if "hexcpu" in facts else _int(facts.get("cpu"))
 
 
 def _said(kernel: Kernel, facts: dict[str, str]) -> Kernel:
@@ -288,16 +287,21 @@ def _said(kernel: Kernel, facts: dict[str, str]) -> Kernel:
 
 def _facts(report: Report) -> dict[str, str]:
     """What the report says; its first line goes before the rest."""
-    facts = fault_facts(report.lines)
-    if "name" in report.fields or "bare" in report.fields:
-        facts = {name: value for name, value in facts.items()
-                 if name not in ("name", "bare", "nowhere", "offset", "module")}
+    facts = {**fault_facts(report.before), **fault_facts(report.lines)}
+    if report.cause == "hung-task":
+        facts = _without(facts, _OF_A_PROCESSOR)
+    elif "name" in report.fields or "bare" in report.fields:
+        facts = _without(facts, _OF_A_PLACE)
     return {**facts, **report.fields}
+
+
+def _without(facts: dict[str, str], names: frozenset[str]) -> dict[str, str]:
+    return {name: value for name, value in facts.items() if name not in names}
 
 
 def _culprit(facts: dict[str, str]) -> tuple[Place | None, str | None]:
     """Where the program counter was, or if that is nowhere, who jumped there, and to where."""
-    where = Place("0x0", None, None) if "nowhere" in facts else place(facts)
+    where = Place("0x0", None, None) if "nowhere" in facts else place(facts) or _counter(facts)
     if where is None or not is_nowhere(where.function):
         return where, None
     caller = place(facts, "caller_")
@@ -305,9 +309,16 @@ def _culprit(facts: dict[str, str]) -> tuple[Place | None, str | None]:
     return caller if known else None, _address(where.function)
 
 
+def _counter(facts: dict[str, str]) -> Place | None:
+    """Where the program counter was, as its bare value."""
+    return Place("0x" + facts["counter"], None, None) if "counter" in facts else None
+
+
 def _first_place(frames: Sequence[Frame]) -> Place | None:
-    """The innermost frame that says something."""
-    frame = next(iter(informative(frames)), None)
+    """The innermost frame that says something, but not that it found something wrong."""
+    said = informative(frames)
+    frame = next((each for each in said if each.module or not finds_only(each.function)),
+                 said[0] if said else None)
     return Place(frame.function, frame.offset, frame.module) if frame else None
 
 
@@ -333,10 +344,38 @@ def _address(text: str | None) -> str | None:
     return "0x0" if "null" in text.lower() else hex(int(text, 16))
 
 
-def _unread(lines: Sequence[Line], panic: Report) -> str | None:
-    """What could not be read shortly before the panic."""
-    before = lines[:lines.index(panic.lines[0])]
-    return read_errors([line for line in before if _near(line.time, panic.time)])
+# --- what came before ----------------------------------------------------------------------
+
+def _after_all(found: Explanation, report: Report, lines: Sequence[Line]) -> Explanation:
+    """`found` with what the lines before the report say of how it came about."""
+    before = lines[:lines.index(report.lines[0])]
+    kernel = found.kernel
+    if kernel.cause in ("null-pointer", "bad-access", "other") and _asked_for(before):
+        kernel = kernel._replace(cause="sysrq")
+    if kernel.cause == "init-died":
+        near = [line for line in before if _near(line.time, report.time)]
+        return found._replace(unread=read_errors(near))
+    soon = [line for line in before[-_SUSPICIOUS_LINES:]
+            if _near(line.time, report.time, _SUSPICIOUS)]
+    suspect = None if kernel.cause in _EXPLAINED else last_suspect(soon)
+    return _suspecting(found._replace(kernel=kernel), suspect)
+
+
+def _without_fault(kernel: Kernel, lines: Sequence[Line]) -> Explanation:
+    """What is known where the log tells of no fault."""
+    shut_down = kernel.reason in ("shutdown", "emergency")
+    return _suspecting(Explanation(kernel, None, None, None),
+                       None if shut_down else _suspect_at_end(lines))
+
+
+def _suspecting(found: Explanation, suspect: Suspect | None) -> Explanation:
+    line = suspect.line if suspect else None
+    return found._replace(suspect=suspect, kernel=found.kernel._replace(suspect=line))
+
+
+def _asked_for(before: Sequence[Line]) -> bool:
+    """Whether the line before asks for a crash, until v5.0 a NULL pointer's."""
+    return any(_CRASH_ASKED_FOR.match(line.text) for line in before[-3:])
 
 
 def _int(text: str | None) -> int | None:

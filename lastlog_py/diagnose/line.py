@@ -3,6 +3,10 @@
 Source: kernel/printk/printk.c: info_print_prefix, print_caller (v5.1+; `[T123]`, `[C0]`),
 devkmsg_write: what programs write to /dev/kmsg gets a facility other than the kernel's, which
 is 0, so that its level is 8 or more.
+
+Logs also come as others hand them on: `logread`'s and syslogd's lines, those of `journalctl` and
+`dmesg -T`, the extended ones of netconsole and /dev/kmsg (msg_print_ext_header, v4.2), those of
+a serial console with the time of day.
 """
 
 from __future__ import annotations
@@ -14,9 +18,27 @@ from .pattern import Pattern
 
 __all__ = ["Line", "last_time", "lines_of"]
 
-# The level, the time stamp, the caller: each may be missing.
-_PREFIX = Pattern(r"(?:<(\d{1,4})>)?(?:\[ {0,11}(\d{1,12}\.\d{1,9})\] ?)?"
-                  r"(?:\[ {0,11}[TC]\d{1,10}\] )?")
+# The level, the time stamp, the caller: each may be missing.  "[240.]" is v3.0's on a MIPS
+# without a clock of its own, "[c4]" is how vendors wrote the processor before v5.1.
+_PREFIX = Pattern(r"(?:<(\d{1,4})>)?(?:\[ {0,11}(\d{1,12}\.\d{0,9})\] ?)?"
+                  r"(?:\[ {0,11}[TCc]\d{1,10}\] )?")
+
+_MONTH = r"[A-Z][a-z]{2} [ \d]?\d \d\d:\d\d:\d\d(?:\.\d{1,9})?"
+_DATE = (rf"(?:(?:[A-Z][a-z]{{2}} )?{_MONTH}(?: \d{{4}})?"
+         r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,:+Z-]{0,16})")
+_LEVEL = r"(?:emerg|alert|crit|err|warn|warning|notice|info|debug)"
+
+# What stands before the kernel's own prefix: the date, the host or the facility or both, the
+# program; only the date; only the level, as syslog-ng writes them; level, number, microseconds.
+_SYSLOG = Pattern(rf" {{0,8}}(?:{_DATE} |(?={_LEVEL} kernel\[))(?P<who>(?:\S{{1,64}} ){{0,2}}?)"
+                  r"(?P<program>[^\s:\[]{1,64})(?:\[\d{0,10}\])?:(?: |$)", ":")
+_NOT_KERN = Pattern(rf"(?!kern\.)[a-z]\w{{1,10}}\.{_LEVEL}$", ".")
+# What stands before the time in what `dmesg -T` or a serial console's owner saved: the date, a
+# prompt; or in what a slow console printed.
+_BEFORE = Pattern(rf"\[[A-Z][a-z]{{2}} {_MONTH} \d{{4}}\] |\d\d:\d\d:\d\d (?=\[)"
+                  r"|[\w.-]{1,64} login: (?=\[)|[\w.-]{1,64}@[\w.-]{1,64}:[^ ]{1,64}[#$] ?(?=\[)"
+                  r"|\*\* \d{1,9} printk messages dropped \*\* ?(?=\[)", ":", " dropped ")
+_EXTENDED = Pattern(r"(\d{1,4}),\d{1,20},(\d{1,14}),[^;\s]{1,60};", ";")
 
 # No kernel prints longer lines (PRINTK_MESSAGE_MAX is 2048 since v6.0, 1024 before), and no log
 # of 1 MiB has more of them; both keep hostile text from costing time.
@@ -31,7 +53,7 @@ class Line(NamedTuple):
 
     time: float | None          # seconds since boot; None: it carries no stamp
     text: str                   # the message
-    user: bool = False          # a program wrote it to /dev/kmsg, not the kernel
+    user: bool = False          # a program wrote it, to /dev/kmsg or to the log, not the kernel
 
 
 def lines_of(text: str) -> list[Line]:
@@ -43,11 +65,29 @@ def lines_of(text: str) -> list[Line]:
 
 
 def _line(line: str) -> Line:
+    if line[0] != "<" and not (line[0] == "[" and line[1:2] in " 0123456789"):
+        extended = _EXTENDED.match(line)
+        if extended:
+            return Line(int(extended[2]) / 1e6, line[extended.end():].rstrip("\r"),
+                        int(extended[1]) >= _FIRST_USER_LEVEL)
+        line, user = _unwrapped(line)
+        if user:
+            return Line(None, line, True)
     prefix = _PREFIX.compiled.match(line)
     assert prefix is not None       # everything in it is optional
     return Line(time=float(prefix[2]) if prefix[2] else None,
                 text=line[prefix.end():].rstrip("\r"),
                 user=int(prefix[1] or 0) >= _FIRST_USER_LEVEL)
+
+
+def _unwrapped(line: str) -> tuple[str, bool]:
+    """The line as the kernel wrote it, and whether it was not the kernel."""
+    found = _SYSLOG.match(line)
+    if found:
+        user = found["program"] != "kernel" or any(map(_NOT_KERN.match, found["who"].split()))
+        return line[found.end():], user
+    before = _BEFORE.match(line)
+    return (line[before.end():] if before else line), False
 
 
 def last_time(lines: Sequence[Line]) -> float | None:

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from ..record import Frame
 from .symbol import is_nowhere
 
-__all__ = ["below_interrupt", "base_name", "informative", "is_plumbing"]
+__all__ = ["below_interrupt", "base_name", "finds_only", "informative", "is_plumbing"]
 
 # What prints and handles the report itself.
 REPORTING = """
     panic vpanic nmi_panic check_panic_on_warn die __die die_* __die_* oops_end oops_enter
     oops_exit bad_area* __bad_area* no_context __do_kernel_fault kernelmode_fixup_or_oops
     page_fault_oops bug_handler report_bug handle_bug __warn warn_slowpath_* __warn_printk
-    dump_stack dump_stack_lvl dump_backtrace show_stack show_regs show_trace* show_backtrace
+    dump_stack dump_stack_lvl dump_backtrace* show_stack show_regs show_trace* show_backtrace
     __show_regs unwind_backtrace __dump_stack __stack_chk_fail
     dump_header oom_kill_process out_of_memory _printk printk
 """
@@ -34,12 +34,18 @@ TRAPS = """
     el1_undef el1_sync* el1h_64_sync* do_debug_exception brk_handler bug_brk_handler call_break_hook
     do_bp do_tr do_ri do_ade do_be do_cpu handle_bp handle_tr handle_ri handle_adel_int handle_adel
     handle_ades handle_ade* handle_ibe handle_dbe handle_tlb* tlb_do_page_fault_* ret_from_exception
-    do_serror arm64_serror_panic el1_error* el1h_64_error* __pi_*
+    do_serror arm64_serror_panic arm64_is_fatal_ras_serror el1_error* el1h_64_error* __pi_*
+    do_trap_* handle_exception handle_page_fault ___do_page_fault bad_page_fault* ___bad_page_fault*
+    data_access_common* instruction_access_common* program_check_* machine_check_*
+    unrecoverable_exception
 """
 
 # What found the hang out, up to the interrupt it did so in.
 WATCHDOGS = """
     watchdog_timer_fn watchdog_overflow_callback watchdog_hardlockup_check watchdog
+    __perf_event_overflow perf_event_overflow intel_pmu_handle_irq* armpmu_* armv7pmu_* armv8pmu_*
+    perf_event_nmi_handler do_nmi rcu_gp_kthread rcu_gp_fqs_loop rcu_gp_cleanup
+    sched_show_task _sched_show_task dump_cpu_task
     check_hung_uninterruptible_tasks nmi_cpu_backtrace* nmi_trigger_cpumask_backtrace
     arch_trigger_cpumask_backtrace trigger_single_cpu_backtrace rcu_dump_cpu_stacks
     rcu_sched_clock_irq rcu_check_callbacks print_cpu_stall print_other_cpu_stall check_cpu_stall
@@ -52,12 +58,16 @@ DOORS = """
     asm_sysvec_* asm_common_interrupt apic_timer_interrupt ret_from_intr
     asm_exc_nmi end_repeat_nmi nmi __irq_svc el1_irq el1h_64_irq
     except_vec_vi_end handle_int rollback_handle_int ret_from_irq
+    handle_exception ret_from_exception do_irq
+    decrementer_common* hardware_interrupt_common* timer_interrupt ret_from_except*
+    interrupt_return*
 """
 
 # How interrupts and soft interrupts get to their handlers.
 INTERRUPTS = """
     sysvec_* __sysvec_* common_interrupt
     smp_apic_timer_interrupt do_IRQ handle_irq handle_irq_* __handle_irq_event_percpu
+    local_apic_timer_interrupt smp_trace_apic_timer_interrupt*
     handle_percpu_devid_irq generic_handle_irq generic_handle_domain_irq __handle_domain_irq
     generic_handle_arch_irq handle_domain_irq handle_fasteoi_irq handle_level_irq handle_edge_irq
     handle_simple_irq handle_percpu_irq exc_nmi default_do_nmi nmi_handle __irq_usr gic_handle_irq
@@ -68,6 +78,7 @@ INTERRUPTS = """
     irq_exit irq_exit_rcu __irq_exit_rcu irq_enter __do_softirq do_softirq ___do_softirq
     __do_softirq_own_stack do_softirq_own_stack __local_bh_enable_ip handle_softirqs run_ksoftirqd
     invoke_softirq call_softirq net_rx_action __napi_poll napi_poll tasklet_action*
+    riscv_intc_irq handle_riscv_irq riscv_timer_interrupt plic_handle_irq
 """
 
 # How a task or a system call begins, and how a task sleeps.
@@ -81,13 +92,28 @@ ENTRIES = """
     __x64_sys_* __ia32_sys_* __arm64_sys_* __se_sys_* __do_sys_* SyS_* sys_* compat_sys_*
     invoke_syscall el0_svc* el0_sync* el0t_64_sync* do_el0_svc ret_fast_syscall handle_sys*
     syscall_common sysenter_* __do_fast_syscall_32 do_fast_syscall_32 do_int80_syscall_32
-    tracesys* ret_to_user work_pending
+    tracesys* ret_to_user work_pending do_work_pending slow_work_pending work_resched
+    work_notifysig* do_notify_resume exit_to_user_mode* prepare_exit_to_usermode
+    exit_to_usermode_loop ret_from_syscall* ret_from_kernel_user_thread do_trap_ecall_u
 """
 SLEEPING = """
     __schedule schedule schedule_timeout schedule_timeout_* schedule_preempt_disabled __switch_to
     preempt_schedule* io_schedule io_schedule_timeout __cond_resched
     mutex_lock* __mutex_lock* down down_* __down __down_* rwsem_down_* rt_mutex_* __rt_mutex_*
     wait_for_completion* wait_for_common __wait_for_common do_wait_for_common
+"""
+
+
+# Checks that find something wrong with what their caller gave them, and a few ways to sleep and
+# to die that the tables above leave out: they are hashed, but not shown as the place.
+FINDERS = """
+    __list_add_valid* __list_del_entry_valid* list_add_corruption list_del_corruption
+    spin_bug spin_dump rwlock_bug bad_page check_preemption_disabled debug_smp_processor_id
+    refcount_* __schedule_bug kasan_* print_report print_address_description* kfence_* __ubsan_*
+    ubsan_epilogue
+    usercopy_abort __check_heap_object __check_object_size fortify_panic __fortify_panic
+    schedule_hrtimeout* usleep_range* msleep* do_exit make_task_dead rewind_stack_*
+    warn_bogus_irq_restore __might_sleep ___might_sleep __might_resched check_panic_on_oom
 """
 
 
@@ -111,6 +137,7 @@ def _table(*groups: str) -> Table:
 
 _WATCHDOGS = _table(WATCHDOGS)
 _DOORS = _table(DOORS)
+_FINDERS = _table(FINDERS)
 _PLUMBING = _table(REPORTING, TRAPS, WATCHDOGS, DOORS, INTERRUPTS, ENTRIES, SLEEPING)
 
 
@@ -122,6 +149,11 @@ def base_name(function: str) -> str:
 def is_plumbing(frame: Frame) -> bool:
     """Whether the frame says nothing about the fault."""
     return _PLUMBING.holds(frame) or is_nowhere(frame.function)
+
+
+def finds_only(function: str) -> bool:
+    """Whether the function of the kernel itself only found out what its caller did wrong."""
+    return _FINDERS.holds(Frame(function, None, None, True))
 
 
 def informative(frames: Iterable[Frame]) -> list[Frame]:

@@ -1,8 +1,8 @@
 """Places in the kernel as its logs write them: `f+0x8/0x14 [module]`, and whole call traces.
 
 Sources: lib/vsprintf.c (%pS, %pB), kernel/kallsyms.c: __sprint_symbol, and the unwinders'
-printing in arch/{x86,arm,arm64,mips}/kernel.  OpenWrt builds kernels without symbol tables;
-those print bare addresses, with `[module@base+size]` behind those in a module.
+printing in arch/{x86,arm,arm64,mips,riscv,powerpc}/kernel.  OpenWrt builds kernels without symbol
+tables; those print bare addresses, with `[module@base+size]` behind those in a module.
 
 Every pattern is anchored and works on one line of bounded length.
 """
@@ -16,7 +16,8 @@ from ..record import Frame
 from .line import Line
 from .pattern import Pattern
 
-__all__ = ["CALLER", "PAGE", "PLACE", "Place", "is_nowhere", "place", "shortened", "trace"]
+__all__ = ["CALLER", "PAGE", "PLACE", "SAID", "Place", "is_nowhere", "place", "shortened",
+           "traces"]
 
 _LONGEST = 128          # characters of a name; longer ones, of Rust functions, are cut
 _FRAMES = 64            # frames of a trace worth keeping
@@ -24,7 +25,8 @@ PAGE = 4096             # bytes around address 0 that belong to no one
 
 # f+0x8/0x14 [mod], f+0x8/0x14 [mod 0123abcd] (STACKTRACE_BUILD_ID, v5.14), or a bare address.
 _MODULE = r"(?: \[(?P<{0}module>[\w.-]{{1,64}})(?:[ @][^\]]{{0,80}})?\])?"
-_NAME = r"(?P<{0}name>[A-Za-z_$][\w.$]{{0,511}})"
+# powerpc64, big-endian, puts a dot before the name of a function's code.
+_NAME = r"\.?(?P<{0}name>[A-Za-z_$][\w.$]{{0,511}})"
 _OFFSET = r"\+(?P<{0}offset>0x[0-9a-f]{{1,16}})(?:/0x[0-9a-f]{{1,16}})?"
 _BARE = r"(?P<{0}bare>0x[0-9a-f]{{1,16}})"
 _ADDRESS = r"(?:\[<[^>]{0,20}>\] *)"
@@ -32,10 +34,12 @@ _ADDRESS = r"(?:\[<[^>]{0,20}>\] *)"
 _PLACE = f"(?:{_NAME}{_OFFSET}|{_BARE}){_MODULE}"
 PLACE = _PLACE.format("")
 CALLER = _PLACE.format("caller_")
+SAID = _PLACE.format("said_")
 
 _FRAME = Pattern(
     r"\s*(?:<[A-Z#/]{2,8}>\s*){0,4}"            # <IRQ> before the first frame, until v4.9
-    + _ADDRESS + r"?(?P<guess>\? )?" + PLACE
+    + "(?:" + _ADDRESS + r"|(?:\[[0-9a-f]{8,16}\] ){2}"      # powerpc: stack, return address
+    + r"|\[[0-9a-f]{8,16}\] [0-9a-f]{8,16} )?(?P<guess>\? )?" + PLACE
     + r"(?P<unreliable> \(unreliable\))?"
     + r"(?:\(\))?(?: \([A-Z]{1,4}\))*\s*$")     # arm64 v6.10: " (P)" marks the program counter
 
@@ -71,12 +75,17 @@ def is_nowhere(function: str) -> bool:
     return function.startswith("0x") and int(function, 16) < PAGE
 
 
-def trace(lines: Iterable[Line]) -> tuple[Frame, ...]:
-    """The first call trace in the lines, innermost frame first; () if there is none."""
-    frames: list[Frame] = []
-    for text in _trace_lines(line.text for line in lines):
-        frames += _arm_frames(text, first=not frames) or _frames(text)
-    return tuple(frames)
+def traces(lines: Iterable[Line], begun: bool = False) -> Iterator[tuple[Frame, ...]]:
+    """The call traces in the lines, those that hold any frame; innermost frame first.
+
+    begun: the first line may be amid a trace.
+    """
+    for texts in _trace_texts((line.text for line in lines), begun):
+        frames: list[Frame] = []
+        for text in texts:
+            frames += _arm_frames(text, first=not frames) or _frames(text)
+        if frames:
+            yield tuple(frames)
 
 
 def shortened(frames: Sequence[Frame]) -> tuple[Frame, ...]:
@@ -86,19 +95,23 @@ def shortened(frames: Sequence[Frame]) -> tuple[Frame, ...]:
     return tuple(frames[:_FRAMES])
 
 
-def _trace_lines(texts: Iterable[str]) -> Iterator[str]:
-    """The lines from the first trace's start to where it ends for sure.
+def _trace_texts(texts: Iterable[str], begun: bool) -> Iterator[list[str]]:
+    """Of each trace the lines, from its start to where it ends for sure.
 
     arm with CONFIG_ARM_UNWIND begins its traces without a headline before v6.2.
     """
-    inside = False
+    found: list[str] | None = [] if begun else None
     for text in texts:
         start = _START.match(text)
-        if inside and (start or text.lstrip().startswith(_STOP)):
-            return
-        inside = inside or start is not None or _ARM_FRAME.match(text) is not None
-        if inside:
-            yield start["frame"] if start else text
+        if found is not None and (start or text.lstrip().startswith(_STOP)):
+            yield found
+            found = None
+        if found is None and (start or _ARM_FRAME.match(text)):
+            found = []
+        if found is not None:
+            found.append(start["frame"] if start else text)
+    if found is not None:
+        yield found
 
 
 def _frames(text: str) -> list[Frame]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 from ..record import Kernel, Oom
 from .kernel_log import Explanation
 from .pattern import Pattern
+from .rules import HANGS
+from .suspects import Suspect
 
 __all__ = ["console_title", "kernel_title", "other_title"]
 
 # By cause; {where} is " in f [module]", ": jump to address 0x0 from f" or "", {at} " at 0x10" or
 # "", {cpu} "CPU 0" or "a processor", {secs} " for 22 s" or "", {who} the process or "a process",
+# {what} ": corrupted list" or "",
 # {where_else_words} {where} or else ": " and the message, {init} how init died, {unread}
 # " after I/O errors" or "".
 _BY_CAUSE = {
     "null-pointer": "NULL pointer dereference{where}",
     "bad-access": "Bad memory access{at}{where}",
-    "bug": "Kernel BUG{where}",
+    "bug": "Kernel BUG{what}{where}",
     "stack-corruption": "Kernel stack corrupted{where}",
     "divide": "Division by zero{where}",
     "undefined-instruction": "Undefined instruction{where}",
@@ -28,7 +31,7 @@ _BY_CAUSE = {
     "watchdog": "Watchdog timeout{where}",
     "init-died": "{init}{unread}",
     "no-root": "No root file system: {message}",
-    "warning": "Kernel warning{where}",
+    "warning": "Kernel warning{what}{where}",
 }
 
 _NOTHING_WRONG = {"shutdown": "Clean shutdown", "emergency": "Emergency restart"}
@@ -43,6 +46,25 @@ _SIGNALS = {
     10: "SIGBUS (bus error)", 11: "SIGSEGV (segmentation fault)",
     12: "SIGSYS (bad system call)", 15: "SIGTERM (terminated)", 31: "SIGSYS (bad system call)",
 }
+
+# What a check in the kernel found, by words of its report's first line or its function.
+_FOUND = {
+    "corrupted list": ("lib/list_debug.c", "__list_add_valid", "__list_del_entry_valid"),
+    "reference count error": ("lib/refcount.c", "refcount_"),
+    "scheduling while atomic": ("scheduling while atomic", "scheduling from the idle thread"),
+    "sleeping where it must not": ("BUG: sleeping function",),
+    "corrupted page": ("BUG: Bad page",),
+    "undefined behaviour": ("UBSAN: ",),
+}
+
+# Panics that say only that the fault before them was fatal.
+_SAYS_NOTHING = Pattern(r"(?:[^:]{1,60}: )?Fatal exception|Aiee, killing interrupt handler",
+                        "Fatal exception", "Aiee, ")
+
+_NO_WHY = "; what was captured does not say why"
+
+# Causes of which the title says that a device had failed shortly before.
+_MAY_BE_A_DEVICES = HANGS | {"other", "bus-error"}
 
 # Causes that say less than the kernel's own words.
 _IN_ITS_WORDS = frozenset({"other", "init-died", "no-root"})
@@ -65,15 +87,23 @@ def kernel_title(explanation: Explanation) -> str:
         return _NOTHING_WRONG[kernel.reason] + number
     if kernel.cause == "oom":
         return _oom(explanation)
+    after = _after(explanation.suspect) if kernel.cause in _MAY_BE_A_DEVICES else ""
     if kernel.cause in _BY_CAUSE:
-        return _BY_CAUSE[kernel.cause].format(**_words(explanation))
-    return _unnamed(explanation)
+        return _BY_CAUSE[kernel.cause].format(**_words(explanation)) + after
+    return _unnamed(explanation) + after + _NO_WHY * (explanation.message is None)
+
+
+def _after(suspect: Suspect | None) -> str:
+    """", after a firmware crash of ath10k_pci", "" for no suspect."""
+    of = suspect and (suspect.driver or "a wireless device")
+    return f", after a {suspect.what} of {of}" if suspect else ""
 
 
 def _words(explanation: Explanation) -> dict[str, str]:
     kernel, seconds, where = explanation.kernel, explanation.seconds, _where(explanation)
     return {
         "where": where,
+        "what": _what(explanation),
         "where_else_words": where or (explanation.message and f": {explanation.message}") or "",
         "at": f" at {kernel.address}" if kernel.address else "",
         "cpu": "a processor" if kernel.cpu is None else f"CPU {kernel.cpu}",
@@ -83,6 +113,13 @@ def _words(explanation: Explanation) -> dict[str, str]:
         "init": _init(explanation.message or ""),
         "unread": f" after {explanation.unread}" if explanation.unread else "",
     }
+
+
+def _what(explanation: Explanation) -> str:
+    """": corrupted list", "" where it is not known."""
+    said = f"{explanation.message} {explanation.culprit}"
+    return next((f": {what}" for what, words in _FOUND.items()
+                 if any(word in said for word in words)), "")
 
 
 def _where(explanation: Explanation) -> str:
@@ -112,12 +149,22 @@ def _init(message: str) -> str:
 
 def _oom(explanation: Explanation) -> str:
     oom = explanation.kernel.oom or Oom(None, None, None, None)
+    memory = "Out of memory" + " in a control group" * oom.cgroup
     if oom.victim:
         size = "" if oom.rss_kib is None else f" ({_size(oom.rss_kib)})"
-        return f"Out of memory: killed {oom.victim}{size}"
-    asked_for = "panic_on_oom" in (explanation.message or "")
+        return f"{memory}: killed {oom.victim}{size}"
     trigger = f", triggered by {oom.trigger}" if oom.trigger else ""
-    return f"Out of memory ({'panic_on_oom' if asked_for else 'nothing left to kill'}){trigger}"
+    return f"{memory}{_why_nobody(explanation)}{trigger}"
+
+
+def _why_nobody(explanation: Explanation) -> str:
+    """Why no process was killed, "" where that is not said."""
+    message = explanation.message or ""
+    asked_for = any(frame.function == "check_panic_on_oom" for frame in explanation.kernel.trace)
+    if asked_for or "panic_on_oom" in message:
+        return " (panic_on_oom)"
+    nobody = "no killable processes" in message or "deadlocked" in message
+    return " (nothing left to kill)" if nobody else ""
 
 
 def _size(kib: int) -> str:
@@ -128,17 +175,17 @@ def _unnamed(explanation: Explanation) -> str:
     """Where no rule knows the cause: the kernel's own words."""
     kernel = explanation.kernel
     name = _DUMP.get(kernel.reason, "Kernel crash")
-    if explanation.jump or (kernel.function and explanation.culprit):
+    message = explanation.message or ""
+    if explanation.jump or (kernel.function and (explanation.culprit
+                                                 or _SAYS_NOTHING.match(message))):
         return name + _where(explanation)
-    if explanation.message:
-        return f"{name}: {explanation.message}"
-    return f"{name}; what was captured does not say why"
+    return f"{name}: {message}" if message else name
 
 
-def other_title(kind: str, uptime: float | None) -> str:
-    """The title of a record that is no kernel dump."""
+def other_title(kind: str, uptime: float | None, suspect: Suspect | None = None) -> str:
+    """The title of a record that is no kernel dump; suspect: what its last lines tell of."""
     until = "" if uptime is None else f", up to {_duration(uptime)} after its start"
-    return _OTHER_KINDS.get(kind, kind) + until
+    return _OTHER_KINDS.get(kind, kind) + until + _after(suspect)
 
 
 CONSOLE_PANIC = "Console output up to a kernel panic: "

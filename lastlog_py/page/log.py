@@ -15,10 +15,12 @@ __all__ = ["Line", "Run", "around_fault", "as_rows", "lines", "newest", "runs", 
 # them as patterns takes longer than to look for them in a log.
 FAULTS = ("BUG: ", "kernel BUG at", "Unable to handle kernel", "Unhandled fault",
           "Unhandled kernel", "Unhandled prefetch", "Internal error:", "Oops ", "Oops:", "Oops[",
+          "Kernel bug detected", "Oops - ", "Machine check in kernel mode", "exploit attempt?",
+          "kernel paging request for ", "list_add corruption", "list_del corruption",
           "general protection fault", "divide error:", "invalid opcode:", "stack-protector:",
           "invoked oom-killer", "blocked for more than", "detected stalls",
-          "detected expedited stalls", "self-detected stall", "hard LOCKUP", "Data bus error",
-          "Instruction bus error", "SError Interrupt", "sysrq: Trigger a crash",
+          "detected expedited stalls", "self-detected stall", "hard LOCKUP", "Hard LOCKUP",
+          "Data bus error", "Instruction bus error", "SError Interrupt", "sysrq: Trigger a crash",
           "Kernel panic - not syncing")
 
 # The end of one oops; what follows belongs to the next fault, unless it is one of AFTERMATH.

@@ -25,7 +25,7 @@ TONES = {"clean": "calm", "hang": "warn", "power-loss": "warn", "panic": "crash"
          "oom": "crash"}
 
 # Facts that take a line of their own; the others stand two in a row.
-WIDE = ("Cause", "Where", "Killed", "Hardware", "Program", "Command")
+WIDE = ("Cause", "Where", "Killed", "Suspect", "Hardware", "Program", "Command")
 
 NAMED = 12      # records that the question before clearing names
 
@@ -213,8 +213,9 @@ def _kernel_facts(kernel: Dict) -> list[tuple[str, Any]]:
     name, meaning = words.cause(kernel["cause"])
     return [("Cause", f"{name}: {meaning}" if meaning else name),
             ("Where", _where(kernel)),
-            ("Process", _process(kernel)),
-            ("Killed", _victim(kernel["oom"]) if kernel["oom"] else "")]
+            ("Killed", _victim(kernel) if kernel["oom"] else ""),
+            ("Suspect", _suspect(kernel.get("suspect"))),
+            ("Process", _process(kernel))]          # behind the wide ones, which take whole rows
 
 
 def _dump_facts(dump: Dict | None) -> list[tuple[str, Any]]:
@@ -247,12 +248,20 @@ def _process(kernel: Dict) -> str:
     return ", ".join(piece for piece in pieces if piece)
 
 
-def _victim(oom: Dict) -> str:
-    victim = oom["victim"] or "no process, the kernel was told to panic"
-    pieces = [victim, "" if oom["pid"] is None else f"PID {oom['pid']}",
+def _victim(kernel: Dict) -> str:
+    oom = kernel["oom"]
+    nobody = ("no process, the kernel was told to panic" if kernel["reason"] == "panic"
+              else "a process that the log does not name")
+    pieces = [oom["victim"] or nobody, "" if oom["pid"] is None else f"PID {oom['pid']}",
               "" if oom["rss_kib"] is None else words.size(oom["rss_kib"] * 1024),
-              f"for {oom['trigger']}" if oom["trigger"] else ""]
+              f"for {oom['trigger']}" if oom["trigger"] else "",
+              "at the limit of its control group" if oom.get("cgroup") else ""]
     return ", ".join(piece for piece in pieces if piece)
+
+
+def _suspect(line: str | None) -> str:
+    """What may have brought it about, as the kernel put it."""
+    return f"A wireless device had failed shortly before: {line}" if line else ""
 
 
 def _when(record: Dict) -> list[tuple[str, Any]]:
@@ -295,13 +304,14 @@ def _trace(kernel: Dict, limits: Limits) -> list[Dict]:
                "module": _clip(each["module"] or "", limits), "reliable": each["reliable"],
                "fault": False}
               for each in kernel["trace"][:limits.frames]]
-    function = _clip(kernel["function"] or "", limits)
-    if function and frames and frames[0]["function"] != function:
-        frames.insert(0, {"function": function, "offset": kernel["offset"] or "",
-                          "module": _clip(kernel["module"] or "", limits), "reliable": True,
-                          "fault": True})
-    elif frames and function:
-        frames[0]["fault"] = True
+    if not frames or not kernel["function"]:
+        return frames
+    place = {"function": _clip(kernel["function"], limits), "offset": kernel["offset"] or "",
+             "module": _clip(kernel["module"] or "", limits), "reliable": True, "fault": False}
+    if place not in frames and frames[0]["function"] != place["function"]:
+        frames.insert(0, place)
+    here = place if place in frames else frames[0]
+    frames[frames.index(here)]["fault"] = True
     return frames
 
 

@@ -157,6 +157,22 @@ def test_a_panic_on_the_console_that_a_dump_tells_of(end: str, words: str) -> No
     assert explain_all([other, console])[1].title.endswith(words)
 
 
+FAILED = "[  199.000000] mt7915e 0000:01:00.0: Message 00005aed (seq 9) timeout\n"
+
+
+def test_a_device_that_failed_shortly_before_the_console_ends() -> None:
+    """The kernel hung, and its watchdog says nothing: the console is all there is."""
+    title = "Console output of the boot before, up to 3 min after its start"
+    suspicious = title + ", after a firmware timeout of mt7915e"
+    assert explain(record(FAILED, "console")).title == suspicious
+    assert explain(record(FAILED + "[  199.9] br-lan: link up\n", "console")).title == suspicious
+    assert explain(record(FAILED.replace("199", " 99") + "[  199.9] br-lan: link up\n", "console")
+                   ).title == title
+    assert explain(record(FAILED + "[  199.9] reboot: Restarting system\n", "console")
+                   ).title == title
+    assert explain(record(FAILED, "pmsg")).title == "Messages from programs of the boot before"
+
+
 def test_a_panic_long_before_the_console_ends_is_none() -> None:
     """A program may write what it likes to /dev/kmsg, and the console does not show that it did."""
     text = "[   10.000000] Kernel panic - not syncing: hello\n[  100.000000] eth0: link up\n"

@@ -187,6 +187,10 @@ FIRST_LINES = [
      "bad-access", "0xdead000000000108"),
     ("Oops: general protection fault, probably for non-canonical address 0xdead000000000108: "
      "0000 [#1] SMP", "bad-access", "0xdead000000000108"),
+    ("general protection fault for non-canonical address 0xdead000000000108: 0000 [#1] SMP",
+     "bad-access", "0xdead000000000108"),
+    ("Oops: int3: 0000 [#1] SMP", "other", None),
+    ("divide_error: 0000 [#1] PREEMPT SMP", "divide", None),
     ("divide error: 0000 [#1] SMP", "divide", None),
     ("Oops: divide error: 0000 [#1] SMP", "divide", None),
     ("invalid opcode: 0000 [#1] SMP PTI", "undefined-instruction", None),
@@ -221,7 +225,147 @@ FIRST_LINES = [
     ("Instruction bus error, epc == 80012345, ra == 80012340", "bus-error", None),
     ("Cache error exception:", "bus-error", None),
     ("Got mcheck at 800104ec", "bus-error", None),
+    # mips and riscv name other traps as they like; powerpc
+    ("do_cpu invoked from kernel context![#1]:", "other", None),
+    ("Kernel unaligned instruction access[#1]:", "bad-access", None),
+    ("FPU/MSA exception in kernel[#3]:", "other", None),
+    ("Oops [#1]", "other", None),
+    ("Oops - illegal instruction [#1]", "undefined-instruction", None),
+    ("Oops - store (or AMO) access fault [#1]", "bus-error", None),
+    ("Oops - load address misaligned [#2]", "bad-access", None),
+    ("Oops - unknown exception [#1]", "other", None),
+    ("Kernel BUG [#1]", "bug", None),
+    ("Unable to handle kernel access to user memory without uaccess routines at virtual address "
+     "0000000000000028", "null-pointer", "0x28"),
+    ("Unable to handle kernel paging request for data at address 0xdeadbeef", "bad-access",
+     "0xdeadbeef"),
+    ("Unable to handle kernel paging request for unaligned access at address 0x00000001",
+     "null-pointer", "0x1"),
+    ("Unable to handle kernel paging request for instruction fetch", "bad-access", None),
+    ("BUG: Kernel NULL pointer dereference at 0x00000000", "null-pointer", "0x0"),
+    ("BUG: Kernel NULL pointer dereference on write at 0x00000010", "null-pointer", "0x10"),
+    ("BUG: Unable to handle kernel data access on read at 0xc0000000", "bad-access", "0xc0000000"),
+    ("BUG: Unable to handle kernel instruction fetch", "bad-access", None),
+    ("BUG: Unable to handle unaligned access at 0xc0000001", "bad-access", "0xc0000001"),
+    ("Kernel attempted to read user page (0) - exploit attempt? (uid: 0)", "null-pointer", "0x0"),
+    ("kernel tried to execute exec-protected page (c0004000) - exploit attempt? (uid: 0)",
+     "bad-access", "0xc0004000"),
+    ("Oops: Kernel access of bad area, sig: 11 [#1]", "bad-access", None),
+    ("Oops: Exception in kernel mode, sig: 5 [#1]", "bug", None),
+    ("Oops: Machine check, sig: 7 [#1]", "bus-error", None),
+    ("Oops: Unrecoverable exception, sig: 6 [#1]", "other", None),
+    ("Machine check in kernel mode.", "bus-error", None),
+    ("Data machine check in kernel mode.", "bus-error", None),
+    # more of arm, arm64 and x86
+    ("Synchronous External Abort: synchronous external abort (0x96000610) at 0xffffff80091c0000",
+     "bus-error", "0xffffff80091c0000"),
+    ("Bad mode in Synchronous Abort handler detected on CPU1, code 0x86000005 -- IABT",
+     "bad-access", None),
+    ("Bad mode in data abort handler detected", "bad-access", None),
+    ("Internal error: Oops - Undefined instruction: 0000000002000000 [#1] SMP",
+     "undefined-instruction", None),
+    ("Internal error: UBSAN: array index out of bounds: 00000000f2005512 [#1] SMP", "bug", None),
+    ("Kernel BUG at c0123456 [verbose debug info unavailable]", "bug", None),
+    ("stack guard page: 0000 [#1] SMP", "stack-corruption", None),
+    ("kernel stack overflow (double-fault): 0000 [#1] SMP", "stack-corruption", None),
+    # reports after which the kernel goes on
+    ("BUG: KASAN: slab-use-after-free in f+0x10/0x20 [m]", "bad-access", None),
+    ("BUG: KFENCE: out-of-bounds read in f+0x10/0x20", "bad-access", None),
+    ("BUG kmalloc-64 (Not tainted): Redzone overwritten", "bug", None),
+    ("BUG: sleeping function called from invalid context at mm/slab.h:421", "bug", None),
+    ("BUG: Bad page state in process ksoftirqd/0  pfn:00af0", "bug", None),
+    ("BUG: spinlock bad magic on CPU#0, swapper/0/1", "bug", None),
+    ("UBSAN: array-index-out-of-bounds in drivers/net/a.c:12:3", "warning", None),
+    ("do_IRQ: stack overflow: 940", "stack-corruption", None),
+    ("do_IRQ(): dd has overflown the kernel stack (cur:c0,sp:c1)", "stack-corruption", None),
+    # hangs
+    ("INFO: rcu_sched_state detected stall on CPU 0 (t=2100 jiffies)", "rcu-stall", None),
+    ("INFO: rcu_preempt_state detected stalls on CPUs/tasks: { P47} (detected by 0, t=2 jiffies)",
+     "rcu-stall", None),
+    ("INFO: rcu_sched self-detected stall on CPU { 0}  (t=6000 jiffies g=195730 c=195729 q=1744)",
+     "rcu-stall", None),
+    ("INFO: rcu_sched stall on CPU (2100 ticks this GP) idle=1 (t=2100 jiffies q=3)", "rcu-stall",
+     None),
+    ("rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 0-... } 6368 jiffies",
+     "rcu-stall", None),
+    ("INFO: rcu_tasks detected stalls on tasks:", "rcu-stall", None),
+    ("INFO: task a:7 blocked in I/O wait for more than 122 seconds.", "hung-task", None),
+    ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", "hard-lockup", None),
+    ("watchdog: CPU 3 self-detected hard LOCKUP @ f+0x10/0x20", "hard-lockup", None),
+    ("watchdog: CPU 0 detected hard LOCKUP on other CPUs 3", "hard-lockup", None),
+    ("BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 31s!", "soft-lockup",
+     None),
+    ("BUG: spinlock lockup suspected on CPU#0, kworker/0:1/76", "soft-lockup", None),
+    ("softdog: Initiating system reboot", "watchdog", None),
+    # the killer's words since 2.6
+    ("Out of memory: Kill process 7 (a) score 12 or sacrifice child", "oom", None),
+    ("Killed process 7 (a) total-vm:4kB, anon-rss:2kB, file-rss:1kB", "oom", None),
+    ("Killed process 7, UID 0, (a) total-vm:4kB, anon-rss:2kB, file-rss:1kB", "oom", None),
 ]
+
+# What is no crash, whatever else it is.
+NO_FAULTS = [
+    "do_page_fault(): sending SIGSEGV to pgrep for invalid read access from 0000000c",
+    "epc = 77d1a0b4 in libc.so[77c90000+92000]",
+    "pgrep[77]: segfault at 0 ip 00007f sp 00007ffd error 4 in libc.so[7f+1000]",
+    "traps: a[7] general protection fault ip:7f sp:7f error:0 in libc.so[7f+1000]",
+    "traps: a[7] trap invalid opcode ip:7f sp:7f error:0 in libc.so[7f+1000]",
+    "a[7]: unhandled signal 11 code 0x1 at 0x0000000000000000 in libc.so[3f+1000]",
+    "epc : 0000003fa2b3c4d5 ra : 0000003fa2b3c4d6 sp : 0000003fffffe000",
+    "a: unhandled page fault (11) at 0x00000000, code 0x017",
+    "Alignment trap: a (7) PC=0xb6f2a000 Instr=0xe5912000 Address=0xb6f2b001 FSR 0x001",
+    "a[7]: User access of kernel address (c0000000) - exploit attempt? (uid: 0)",
+    "swapper: page allocation failure: order:0, mode:0x480020(GFP_ATOMIC), nodemask=(null)",
+    "watchdog: watchdog0: watchdog did not stop!",
+    "watchdog: watchdog0: nowayout prevents watchdog being stopped!",
+    "bcm47xx-wdt bcm47xx-wdt.0: BCM47xx Watchdog Timer enabled (30 seconds)",
+    "VFS: Cannot open root device \"mtdblock5\" or unknown-block(31,5): error -19",
+    "printk: console [ttyS0] disabled", "rcu: Hierarchical RCU implementation.",
+    "sysrq: Emergency Sync", "reboot: Restarting system",
+    "oom_reaper: reaped process 7 (a), now anon-rss:0kB, file-rss:0kB, shmem-rss:0kB",
+]
+
+
+@pytest.mark.parametrize("line", NO_FAULTS)
+def test_what_is_no_fault(line: str) -> None:
+    for title in ("", "Oops#1 Part1\n"):
+        found = explain(f"{title}<4>[   10.000000] {line}\n<6>[   10.100000] eth0: link up\n")
+        assert (found.kernel.cause, found.message) == ("other", None)
+
+
+def test_registers_of_a_program_are_no_fault() -> None:
+    """arm with CONFIG_DEBUG_USER prints them for every program that it kills."""
+    user = """a: unhandled page fault (11) at 0x00000000, code 0x017
+PC is at 0xb6f2a000
+LR is at 0xb6f2a010
+pc : [<b6f2a000>]    lr : [<b6f2a010>]    psr: 60000010
+Flags: nZCv  IRQs on  FIQs on  Mode USER_32  ISA ARM  Segment user
+"""
+    assert explain(user).message is None
+    assert explain(user.replace("USER_32", "SVC_32")).kernel.function == "0xb6f2a000"
+
+
+ABORT = """<1>[   10.000000] Unhandled fault: imprecise external abort (0x1406) at 0x00071bcc
+<1>[   10.000100] pgd = 92e2c000
+"""
+DEATH = """<0>[   10.000200] Internal error: : 1406 [#1] SMP ARM
+<4>[   10.000300] PC is at f+0x10/0x20 [m]
+"""
+
+
+def test_an_abort_is_the_kernels_only_if_it_dies_of_it() -> None:
+    assert explain(ABORT).message is None
+    found = explain(ABORT + DEATH)
+    assert (found.kernel.reason, found.kernel.cause, found.kernel.function) == (
+        "oops", "bus-error", "f")
+    assert (found.message or "").startswith("Unhandled fault: imprecise")
+    later = DEATH.replace("   10.", "   90.")
+    assert explain(ABORT + later).kernel.cause == "other"
+
+
+def test_an_abort_before_another_fault_has_no_part_in_it() -> None:
+    assert explain("Panic#1 Part1\n" + ABORT.replace("   10.", "    1.") + OLD_OOPS
+                   + panic("Fatal exception", 10.1)).kernel.function == "old"
 
 
 @pytest.mark.parametrize(("line", "cause", "address"), FIRST_LINES)
@@ -253,11 +397,24 @@ PANICS = [
     ("Can't handle the cache error!", "bus-error"),
     ("Caught Machine Check exception - caused by multiple matching entries in the TLB.",
      "bus-error"),
+    ("Machine check: Processor context corrupt", "bus-error"),
+    ("Timeout: Not all CPUs entered broadcast exception handler", "bus-error"),
+    ("Fatal hardware error!", "bus-error"),
+    ("Kernel stack overflow", "stack-corruption"),
+    ("Software Watchdog Timer expired", "watchdog"),
+    ("An NMI occurred. Depending on your system the reason for the NMI is logged in any one of "
+     "the following resources:", "watchdog"),
+    ("BUG!", "bug"),
+    ("Requested init /etc/preinit failed (error -2).", "no-root"),
+    ("VFS: Unable to mount root fs on \"/dev/ubiblock0_1\"", "no-root"),
+    ("NSS FW coredump: bringing system down", "other"),
     ("Attempted to kill init! exitcode=0x00007f00", "init-died"),
     ("VFS: Unable to mount root fs on unknown-block(31,5)", "no-root"),
     ("No working init found.  Try passing init= option to kernel.", "no-root"),
     ("Requested init /sbin/procd failed (error -2).", "no-root"),
+    ("scheduling while atomic", "bug"),
     ("Fatal exception", "other"),
+    ("synchronous external abort: Fatal exception", "other"),
     ("something nobody has seen", "other"),
 ]
 
@@ -294,6 +451,70 @@ def test_a_bus_error_on_mips(first: str, last: str) -> None:
                      f"<0>[    9.100000] Kernel panic - not syncing: {last}\n").kernel
     assert (kernel.cause, kernel.function, kernel.offset, kernel.module) == (
         "bus-error", "flush", "0x14", "m")
+
+
+def test_the_end_of_a_panic_is_enough() -> None:
+    """The console repeats the panic behind its trace; " ]---" since v4.20."""
+    for end in ("", " ]---"):
+        found = explain("Rebooting in 3 seconds..\n---[ end Kernel panic - not syncing: VFS: "
+                        f"Unable to mount root fs on unknown-block(31,5){end}\n")
+        assert (found.kernel.reason, found.kernel.cause) == ("panic", "no-root")
+        assert found.message == "VFS: Unable to mount root fs on unknown-block(31,5)"
+
+
+def test_a_hard_lockup_names_the_processor() -> None:
+    assert explain("Kernel panic - not syncing: Watchdog detected hard LOCKUP on cpu 3"
+                   ).kernel.cpu == 3
+
+
+RISCV = """<1>[    8.704013] Unable to handle kernel NULL pointer dereference at virtual address 17
+<4>[    8.716080] Oops [#1]
+<4>[    8.739811] CPU: 0 PID: 107 Comm: kworker/u4:2 Not tainted 6.1.1 #1
+<4>[    8.764275] epc : f+0x3c/0xa2 [m]
+<4>[    8.768630]  ra : g+0x28/0xa2
+<4>[    8.772972] epc : ffffffff80016b34 ra : ffffffff80016b20 sp : ffffffd004cbbab0
+<4>[    8.780163] Call Trace:
+<4>[    8.780200] [<ffffffff80016b34>] f+0x3c/0xa2 [m]
+<4>[    8.780300] [<ffffffff80016b99>] caller+0x28/0xa2
+<4>[    8.780400] [<ffffffff80003f28>] ret_from_exception+0x0/0x64
+<4>[    8.780500] ---[ end trace 0000000000000000 ]---
+<0>[    8.780600] Kernel panic - not syncing: Fatal exception in interrupt
+"""
+POWERPC = """<1>[    9.000000] Kernel attempted to read user page (17) - exploit attempt? (uid: 0)
+<1>[    9.000100] BUG: Kernel NULL pointer dereference on read at 0x00000017
+<1>[    9.000200] Faulting instruction address: 0xc0478104
+<4>[    9.000300] Oops: Kernel access of bad area, sig: 11 [#1]
+<4>[    9.000400] BE PAGE_SIZE=4K P1020
+<4>[    9.000500] CPU: 0 PID: 107 Comm: kworker/u4:2 Not tainted 6.1.1 #1
+<4>[    9.000600] NIP:  c0478104 LR: c04783a4 CTR: c0475378
+<4>[    9.000700] REGS: c1863d70 TRAP: 0300   Not tainted  (6.1.1)
+<4>[    9.000800] NIP [c0478104] f+0x3c/0xa2 [m]
+<4>[    9.000900] LR [c04783a4] g+0x28/0xa2
+<4>[    9.001000] Call Trace:
+<4>[    9.001100] [c1863d70] [c04783a4] stale+0x28/0xa2 (unreliable)
+<4>[    9.001200] [c1863dc0] [c0475378] caller+0x28/0xa2
+<4>[    9.001300] [c1863e20] [c0479244] system_call_exception+0x28/0xa2
+<4>[    9.001400] [c1863f00] [c000f224] ret_from_syscall+0x0/0x28
+<4>[    9.001500] --- interrupt: c00 at 0xb7d0a0b4
+<4>[    9.001600] ---[ end trace 0000000000000000 ]---
+<0>[    9.001700] Kernel panic - not syncing: Fatal exception
+"""
+
+
+@pytest.mark.parametrize("log", [RISCV, POWERPC], ids=["riscv", "powerpc"])
+def test_riscv_and_powerpc(log: str) -> None:
+    found = explain(log)
+    kernel = found.kernel
+    assert (kernel.reason, kernel.cause, kernel.function, kernel.offset, kernel.module,
+            kernel.process, kernel.pid, kernel.cpu, kernel.address, kernel.release) == (
+        "panic", "null-pointer", "f", "0x3c", "m", "kworker/u4:2", 107, 0, "0x17", "6.1.1")
+    assert hashed_text(found) == "f|caller"
+    assert hashed_text(explain(log.replace("f+0x3c/0xa2 [m]", "0x0"))) == "null-pointer|g|caller"
+
+
+def test_powerpc_without_the_names_of_its_registers() -> None:
+    log = POWERPC.partition("<4>[    9.000800]")[0]
+    assert explain(log).kernel.function == "0xc0478104"
 
 
 def test_the_stack_protector_names_the_function() -> None:
@@ -341,6 +562,10 @@ EPISODES = [
     # x86 repeats the first oops' registers behind the end of a later one
     ("Oops#2", NEW + "---[ end trace 1 ]---\n" + "<4>[   20.100000] RIP: 0010:junk+0x1/0x2\n",
      "bug", "new"),
+    # arm64 says what died
+    ("Panic#3", OLD_OOPS + NEW + panic("Oops - BUG: Fatal exception in interrupt"), "bug", "new"),
+    ("Panic#1", "BUG: scheduling while atomic: a/7/0x2\n" + panic("scheduling while atomic"),
+     "bug", None),
     ("Panic#1", WARNING + panic("panic_on_warn set ..."), "warning", "warned"),
     ("Panic#1", WARNING + panic("Out of memory: x", 300.0), "oom", None),
     ("Panic#2", OLD_OOPS + panic("Something else", 300.0), "other", None),
@@ -469,6 +694,9 @@ TASKS = [
      "a (b) [c]", "G        W", "6.12.1"),
     ("CPU: 2 PID: 900 Comm: kworker/u9:2+flush-ubifs_0_1 Kdump: loaded Not tainted 6.6.1 #1",
      "kworker/u9:2+flush-ubifs_0_1", None, "6.6.1"),
+    ("CPU: 2 PID: 900 Comm: a Tainted: G        W  OE  ------------   3.10.0-862.el7.x86_64 #1",
+     "a", "G        W  OE", "3.10.0-862.el7.x86_64"),
+    ("CPU: 2 PID: 900 Comm:  Tainted: G      D        3.18.29 #6", None, "G      D", "3.18.29"),
     ("Pid: 900, comm: a Not tainted 9.9.9 Tainted: G        W    3.2.0-4-amd64 #1 Debian 3.2.41-2",
      "a Not tainted 9.9.9", "G        W", "3.2.0-4-amd64"),
 ]
@@ -476,7 +704,7 @@ TASKS = [
 
 @pytest.mark.parametrize(("line", "process", "tainted", "release"), TASKS)
 def test_a_program_may_be_called_anything(
-        line: str, process: str, tainted: str | None, release: str) -> None:
+        line: str, process: str | None, tainted: str | None, release: str) -> None:
     kernel = explain(f"Oops#1 Part1\nOops[#1]:\n<4>[    9.000000] {line}\n").kernel
     assert (kernel.process, kernel.pid, kernel.tainted, kernel.release) == (
         process, 900, tainted, release)
@@ -499,7 +727,12 @@ ATOMS = st.sampled_from([
     "CPU: 0 PID: 1 Comm: ", "Not tainted 6.1 #1", "epc   : 80123456 ", "f+0x1/0x2 [m]", "0x0",
     "---[ end trace", "a invoked oom-killer: ", "Out of memory: Killed process 1 (a) ",
     "anon-rss:1kB", "(f) from (g+0x1/0x2)", "Internal error: ", "CR2: 00000000\n", "<IRQ>", "\0",
-    "\ufffd", "\r\n", "\u2028", "Attempted to kill init!", "stack-protector: "])
+    "\ufffd", "\r\n", "\u2028", "Attempted to kill init!", "stack-protector: ",
+    "Unhandled fault: external abort at 0x1\n", "NIP [c0001234] f+0x1/0x2\n", "CPU1: stopping\n",
+    "epc : 80123456 ra : 80123456\n", "---[ end Kernel panic - not syncing: x ]---\n",
+    "INFO: rcu_sched detected stalls on CPUs/tasks: { 1}\n", "6,1,12345678,-;",
+    "mt76 0: Message 1 (seq 1) timeout\n", "Jan  1 00:00:00 a kernel: ",
+    "[Thu Dec  7 00:05:15 2017] ", "sysrq: SysRq : Trigger a crash\n", "reboot: Power down\n"])
 
 
 @given(st.one_of(st.text(), st.lists(st.one_of(ATOMS, st.text(max_size=5))).map("".join)))
@@ -542,6 +775,19 @@ HOSTILE = {
     "nulls": STAMP + "epc   : " + "(null)" * 300 + "\n",
     "lines of programs": "<12>[    1.000000] Oops[#1]:\n",
     "read errors": STAMP + "SQUASHFS error: no\n",
+    "lines of syslog": "Jan  1 00:00:00 OpenWrt kernel: [    1.000000] Oops[#1]:\n",
+    "half lines of syslog": "Jan  1 00:00:00 " + "a " * 900 + "\n",
+    "lines of netconsole": "6,1,12345678,-;Oops[#1]:\n",
+    "half lines of netconsole": "6,1,12345678," + "a" * 1900 + "\n",
+    "aborts": STAMP + "Unhandled fault: external abort at 0x1\n",
+    "firmware": STAMP + "ath10k_pci 0000:00:00.0: firmware crashed! (guid 1)\n",
+    "almost firmware": STAMP + "ath10k_pci " + "firmware: " * 180 + "\n",
+    "ends": STAMP + "---[ end trace 0 ]---\n",
+    "lines of powerpc": "[c1863d70] [c0478104] f+0x1/0x2 (unreliable)\n",
+    "almost traps": "A" + " a" * 900 + "[#\n",
+    "many messages": STAMP + "BUG: KASAN: " + "a " * 900 + "in f\n",
+    "almost slabs": "BUG " + "a" * 60 + " (" + "a" * 1900 + "\n",
+    "almost panics": STAMP + "Kernel panic - not syncing:" + " ]---" * 380 + "\n",
     "deaths of init": STAMP + "Kernel panic - not syncing: Attempted to kill init!\n",
 }
 
@@ -574,3 +820,183 @@ def test_of_a_long_trace_the_innermost_reliable_frames_are_kept() -> None:
 def test_a_long_name_is_cut() -> None:
     kernel = explain("Oops#1 Part1\nOops[#1]:\nRIP: 0010:" + "_R" * 200 + "+0x1/0x2 [m]\n").kernel
     assert (kernel.function, kernel.offset, kernel.module) == ("_R" * 64, "0x1", "m")
+
+
+# --- how it ended, and what came before ----------------------------------------------------
+
+WARNED = WARNING.replace("   20.", "    5.")
+ENDINGS = [
+    ("reboot: Restarting system", "shutdown"),
+    ("reboot: Restarting system with command 'recovery'", "shutdown"),
+    ("reboot: Power down", "shutdown"),
+    ("reboot: System halted", "shutdown"),
+    ("Restarting system.", "shutdown"),           # before v3.10
+    ("Power down.", "shutdown"),
+    ("Rebooting in 3 seconds..", "unknown"),
+    ("eth0: link down", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), ENDINGS)
+def test_how_a_log_without_a_title_ends(line: str, reason: str) -> None:
+    """A warning hours before is not what a log of a clean end is about, nor of any other."""
+    ended = f"<6>[ 9000.000000] br-lan: port 1(eth0) entered disabled state\n<6>[ 9000.1] {line}\n"
+    found = explain(WARNED + ended)
+    assert (found.kernel.reason, found.kernel.cause, found.message) == (reason, "other", None)
+    assert hashed_text(found) is None
+    assert explain("Panic#1 Part1\n" + WARNED + ended).kernel.reason == "panic"
+    for crash in (OLD_OOPS, HANG):
+        assert explain(crash + ended).message is not None
+
+
+def test_a_warning_at_the_end_counts() -> None:
+    assert explain(WARNED).kernel.function == "warned"
+
+
+SYMBOLLESS = """<1>[    9.100000] CPU 0 Unable to handle kernel paging request at virtual address 0
+<4>[    9.100100] Oops[#1]:
+<4>[    9.100200] epc   : 801c5e64 0x801c5e64
+"""
+
+
+@pytest.mark.parametrize("asked", ["SysRq : Trigger a crash", "sysrq: SysRq : Trigger a crash",
+                                   "sysrq: Trigger a crash"])
+def test_a_crash_that_was_asked_for(asked: str) -> None:
+    """Until v5.0 it is a NULL pointer, and OpenWrt's kernels do not name the function."""
+    assert explain(f"<6>[    9.000000] {asked}\n" + SYMBOLLESS).kernel.cause == "sysrq"
+    assert explain(f"<12>[    9.000000] {asked}\n" + SYMBOLLESS).kernel.cause == "null-pointer"
+
+
+LOST_HEAD = """<4>[    9.999000] x1 : 0000000000000000 x0 : 0000000000000000
+<4>[    9.999100] Call trace:
+<4>[    9.999200]  f+0x10/0x20 [m]
+<4>[    9.999300]  g+0x10/0x20
+<0>[    9.999400] Code: f9401b00 eb00035f 54000120 a9430702 (f9000459)
+<4>[    9.999500] ---[ end trace 0000000000000000 ]---
+"""
+WHOLE = ("<4>[    9.990000] Internal error: Oops: 96000004 [#1] SMP\n<4>[    9.990100] pc : "
+         "f+0x10/0x20 [m]\n" + LOST_HEAD)
+
+
+def test_what_is_left_of_an_oops_tells_where_it_was() -> None:
+    """arm64's trace begins with where it happened: the signature is that of the whole log."""
+    fatal = panic("Oops: Fatal exception in interrupt", 10.1)
+    found = explain(LOST_HEAD + fatal)
+    assert (found.kernel.function, found.kernel.module) == ("f", "m")
+    assert hashed_text(found) == hashed_text(explain(WHOLE + fatal)) == "f|g"
+    assert kernel_title(found) == "Kernel panic in f [m]"
+    headless = explain(LOST_HEAD.partition("<4>[    9.999300]")[2] + fatal)
+    assert headless.kernel.function == "g"
+    assert explain(LOST_HEAD.replace("  9.", "  1.") + panic("Fatal exception", 300.0)
+                   ).kernel.trace == ()
+    assert explain(LOST_HEAD + panic("sysrq triggered crash")).kernel.function is None
+
+
+def test_other_processors_stop_with_traces_of_their_own() -> None:
+    others = ("<4>[   10.200000] CPU1: stopping\n<4>[   10.200100] CPU: 1 PID: 0 Comm: swapper/1 "
+              "Not tainted 6.1.1 #1\n<4>[   10.200200] [<c0>] (idle) from [<c1>] (other+0x1/0x2)\n")
+    kernel = explain(panic("Fatal exception", 10.1) + others).kernel
+    assert (kernel.process, kernel.trace) == (None, ())
+
+
+HELPED = """<4>[   10.000000] WARNING: CPU: 0 PID: 7 at lib/list_debug.c:62 {found}+0x12c/0x16c
+<4>[   10.000100] list_del corruption. prev->next should be 85666a30, but was 84b67e80
+<4>[   10.000200] CPU: 0 PID: 7 Comm: a Not tainted 6.6.57 #0
+<4>[   10.000300] Call Trace:
+<4>[   10.000400] [<80007e40>] show_stack+0x28/0xf0
+<4>[   10.000500] [<80007e44>] __warn+0x9c/0x124
+<4>[   10.000600] [<80007e48>] {found}+0x12c/0x16c
+<4>[   10.000700] [<80007e50>] culprit+0x28/0xf0 [m]
+<4>[   10.000800] ---[ end trace 0000000000000000 ]---
+"""
+
+
+@pytest.mark.parametrize(("function", "title"), [
+    ("__list_del_entry_valid_or_report", "Kernel warning: corrupted list in culprit [m]"),
+    ("__list_add_valid", "Kernel warning: corrupted list in culprit [m]"),
+    ("something", "Kernel warning: corrupted list in something"),
+])
+def test_a_check_is_not_the_place_but_who_failed_it(function: str, title: str) -> None:
+    found = explain(HELPED.format(found=function))
+    assert kernel_title(found) == title
+    assert hashed_text(found) == f"{function}|culprit"      # k1 goes by the check
+
+
+RCU_STARVED = """<3>[  103.087243] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:
+<3>[  103.087558] rcu: \t1-...!: (0 ticks this GP) idle=cf8/0/0x0 softirq=20/20 fqs=0
+<3>[  103.088153] rcu: RCU grace-period kthread stack dump:
+<4>[  103.088153] Call Trace:
+<4>[  103.088153]  __schedule+0x288/0x600
+<4>[  103.088153]  rcu_gp_kthread+0x4f6/0xd40
+<4>[  103.088153]  kthread+0x107/0x120
+<3>[  103.088200] rcu: Stack dump where RCU GP kthread last ran:
+<4>[  103.088300] NMI backtrace for cpu 1
+<4>[  103.088400] Call Trace:
+<4>[  103.088500]  stuck+0x288/0x600 [m]
+"""
+
+
+def test_a_stall_is_not_filed_under_the_grace_period() -> None:
+    found = explain(RCU_STARVED)
+    assert (found.kernel.cause, found.kernel.function, found.kernel.cpu) == (
+        "rcu-stall", "stuck", 1)
+    assert hashed_text(found) == "hang|stuck"
+
+
+def test_the_limit_of_a_control_group_is_told_from_the_machines() -> None:
+    kill = "Memory cgroup out of memory: Killed process 7 (a) total-vm:4kB, anon-rss:2kB"
+    assert explain(kill).kernel.oom == Oom("a", 7, 2, None, True)
+    found = explain("a invoked oom-killer: gfp_mask=0xcc0\noom-kill:constraint=CONSTRAINT_MEMCG,"
+                    "nodemask=(null),task=b,pid=8,uid=0\n")
+    assert found.kernel.oom == Oom("b", 8, None, "a", True)
+    assert kernel_title(found) == "Out of memory in a control group: killed b"
+    assert explain(kill.removeprefix("Memory cgroup o").capitalize()).kernel.oom is None
+
+
+def test_a_stall_that_is_detected_again_is_the_same() -> None:
+    again = ("<3>[  109.000000] rcu: INFO: rcu_sched detected expedited stalls on CPUs/tasks: "
+             "{ 1-... } 10879 jiffies s: 529 root: 0\n")
+    found = explain(RCU_STARVED + again)
+    assert (found.kernel.function, found.kernel.cpu) == ("stuck", 1)
+    later = explain(RCU_STARVED + again.replace("109.0", "909.0"))
+    assert later.kernel.function is None
+
+
+def test_where_the_processors_are_is_not_where_a_task_sleeps() -> None:
+    """With hung_task_all_cpu_backtrace their registers follow its trace."""
+    found = explain("""<3>[  123.000000] INFO: task mount:77 blocked for more than 120 seconds.
+<4>[  123.000100] Call Trace:
+<4>[  123.000200]  __schedule+0x755/0x1580
+<4>[  123.000300]  rwsem_down_write_slowpath+0x755/0x1580
+<4>[  123.000400]  waits+0x755/0x1580 [m]
+<4>[  123.000500] NMI backtrace for cpu 1
+<4>[  123.000600] CPU: 1 PID: 25 Comm: khungtaskd Not tainted 6.1.1 #1
+<4>[  123.000700] RIP: 0010:io_serial_in+0x6b/0x90
+<0>[  123.000800] Kernel panic - not syncing: hung_task: blocked tasks
+<4>[  123.000900] CPU: 1 PID: 25 Comm: khungtaskd Not tainted 6.1.1 #1
+""")
+    kernel = found.kernel
+    assert (kernel.function, kernel.module, kernel.process, kernel.pid, kernel.cpu,
+            kernel.release) == ("waits", "m", "mount", 77, None, "6.1.1")
+    assert hashed_text(found) == "hang|waits"
+
+
+def test_a_warning_as_v6_19_words_it() -> None:
+    kernel = explain("WARNING: [time_after(jiffies, timeout)] io_uring/io_uring.c:3026 at "
+                     "io_ring_exit_work+0x44c/0xbc0 [m], CPU#0: kworker/u8:0/10040").kernel
+    assert (kernel.cause, kernel.function, kernel.module, kernel.cpu, kernel.process,
+            kernel.pid) == ("warning", "io_ring_exit_work", "m", 0, "kworker/u8:0", 10040)
+
+
+def test_powerpc64_puts_a_dot_before_its_functions() -> None:
+    found = explain("Oops: Kernel access of bad area, sig: 11 [#1]\n"
+                    "NIP [d0000000008cb4dc] .ipr_pci_error_detected+0x18c/0x220 [ipr]\n")
+    assert (found.kernel.function, found.kernel.module) == ("ipr_pci_error_detected", "ipr")
+
+
+def test_kasan_tells_a_null_pointer_in_disguise() -> None:
+    gpf = ("Oops: general protection fault, probably for non-canonical address "
+           "0xdffffc0000000000: 0000 [#1] SMP KASAN\n")
+    assert explain(gpf).kernel.cause == "bad-access"
+    null = "KASAN: null-ptr-deref in range [0x0000000000000000-0x0000000000000007]\n"
+    assert explain(gpf + null).kernel.cause == "null-pointer"

@@ -12,10 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastlog_py.diagnose import crash, facts, kernel_log, line, rules, signature, symbol, title
+from lastlog_py.diagnose import (
+    crash,
+    facts,
+    kernel_log,
+    line,
+    reports,
+    rules,
+    signature,
+    suspects,
+    symbol,
+    title,
+)
 from lastlog_py.diagnose.pattern import Pattern
 
-MODULES = (crash, facts, kernel_log, line, rules, signature, symbol, title)
+MODULES = (crash, facts, kernel_log, line, reports, rules, signature, suspects, symbol, title)
 LOGS = Path(__file__).parent.parent / "data" / "logs"
 
 
@@ -39,7 +50,7 @@ WORDED = worded()
 
 def test_the_tables_are_found() -> None:
     assert {rule.pattern for rule in rules.FAULTS} < set(WORDED)
-    assert len(WORDED) > 80
+    assert len(WORDED) > 150
 
 
 @pytest.mark.parametrize("pattern", WORDED, ids=lambda each: each.words[0])

@@ -10,7 +10,7 @@ from lastlog_py.record import Frame
 
 
 def trace(texts: list[str]) -> tuple[Frame, ...]:
-    return symbol.trace([Line(None, text) for text in texts])
+    return next(symbol.traces([Line(None, text) for text in texts]), ())
 
 
 F = Frame("f", "0x11", None, True)
@@ -41,6 +41,13 @@ LINES = [
      [Frame("g", None, None, True), F]),
     (" g from f+0x11/0x20", [Frame("g", None, None, True), F]),
     (" g [n] from f+0x11/0x20 [mod]", [Frame("g", None, "n", True), M]),
+    # powerpc: the stack, the return address; its debugger
+    ("[c1863d70] [c0478104] f+0x11/0x20", [F]),
+    ("[c000003fdce37970] [c00000000033720c] f+0x11/0x20 [mod] (unreliable)",
+     [M._replace(reliable=False)]),
+    ("[c1863d70] [c0478104] 0xc0478104", [Frame("0xc0478104", None, None, True)]),
+    ("[c00000004a3dfb00] c000000000451764 f+0x11/0x20", [F]),
+    ("[c0000000037fb640] [d0000000008cb4dc] .f+0x11/0x20 [mod]", [M]),
     # no frames
     ("f+0x11", [F._replace(offset="0x11")]),
     ("RIP: 0010:f+0x11/0x20", []),
@@ -66,6 +73,14 @@ def test_registers_of_an_interrupted_function_do_not_end_a_trace() -> None:
     assert trace(["Call Trace:", " <IRQ>", " f+0x11/0x20", " </IRQ>", " <TASK>",
                   "RIP: 0010:h+0x1/0x2", "Code: 00 00", "RSP: 0018:ffff EFLAGS: 1",
                   " f+0x11/0x20 [mod]"]) == (F, M)
+
+
+def test_a_log_may_hold_many_traces() -> None:
+    lines = [Line(None, text) for text in (
+        " f+0x11/0x20 [mod]", "---[ end trace 0 ]---", " g+0x1/0x2", "Call Trace:", " f+0x11/0x20",
+        "Call Trace:", "junk", "Call Trace:", " f+0x11/0x20 [mod]")]
+    assert list(symbol.traces(lines)) == [(F,), (M,)]
+    assert list(symbol.traces(lines, begun=True)) == [(M,), (F,), (M,)]
 
 
 def test_arm_needs_no_headline() -> None:

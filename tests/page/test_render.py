@@ -125,6 +125,24 @@ def test_the_place_of_the_fault_is_not_told_twice() -> None:
     assert html.count('class="ll-here"') == html.count("lkdtm_EXCEPTION<i>") == 1
 
 
+def test_a_place_further_down_in_the_trace_is_marked_there() -> None:
+    """As where a check found a list corrupted: the place is its caller."""
+    trace = [models.frame("__list_del_entry_valid", "0x8"), models.frame("remove", "0x1c", "m")]
+    kernel = models.kernel(function="remove", offset="0x1c", module="m", trace=trace)
+    html = render(models.model(models.record(kernel=kernel), text="x"))
+    frames = re.findall(r"<li( class=\"ll-(\w+)\"[^>]*)?>(\w+)<i>", html)
+    assert [frame[1:] for frame in frames] == [("", "__list_del_entry_valid"), ("here", "remove")]
+
+
+def test_a_device_that_failed_before_is_named() -> None:
+    line = "mt7915e 0000:01:00.0: Message 00005aed (seq 9) timeout <b>"
+    html = render(models.model(models.record(kernel=models.kernel(suspect=line)), text="x"))
+    assert "<dt>Suspect</dt>" in html
+    assert "A wireless device had failed shortly before: mt7915e 0000:01:00.0: Message" in html
+    assert "timeout &lt;b&gt;" in html
+    assert "Suspect" not in render(models.panic())
+
+
 def test_an_oops_and_its_panic_are_one_crash() -> None:
     html = render(models.panic())
     page = Page(html)
