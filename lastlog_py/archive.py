@@ -2,9 +2,9 @@
 
 A record is written under a temporary name in the same directory, synced, read back from the
 medium, renamed, and the directory is synced; what has to go for it goes after that.  Writers
-take turns by a lock on the directory itself: it needs no file, and a dead owner cannot hold it.
-Readers need no lock.  The format of a file is in archive_file.py, what goes first in
-archive_quota.py.
+take turns, readers need not.  The format of a file is in archive_file.py, what goes first in
+archive_quota.py, the directory itself in archive_folder.py, and the cores that lie beside records
+of crashed programs in archive_cores.py.
 """
 
 from __future__ import annotations
@@ -13,27 +13,41 @@ import errno
 import fcntl
 import os
 import stat
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from .archive_file import HEAD, MOST, Entry, Found, is_foreign, is_id, pack, parse, unpack
+from .archive_file import HEAD, MOST, Entry, Found, is_foreign, pack, parse, unpack
+from .archive_folder import (
+    ELSEWHERE,
+    FOLDER,
+    NEW,
+    READ,
+    Opened,
+    Translated,
+    away,
+    create,
+    explained,
+    id_of,
+    is_leftover,
+    is_record,
+    is_there,
+    lock,
+    record_name,
+    remove,
+    shown,
+    size_of,
+    sync,
+    sync_parents,
+    temporary,
+)
 from .archive_quota import Saved, next_entry, tallied, victims
 from .errors import LastlogError
 from .record import Problem, Record
 
 __all__ = ["Archive", "DeleteResult", "Found", "SaveResult", "Skipped", "parse"]
 
-PATIENCE = 5.0                          # seconds that a writer waits for another one
-MOUNTS = ("/mnt", "/media")             # what stands in these is a drive's place, not a directory
-_SUFFIX = ".gz"
 _ABSENT = "is not in the archive"
-_ELSEWHERE = "set another directory with option archive"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Skipped(NamedTuple):
@@ -79,7 +93,7 @@ class Archive:
         count, first_seen and last_seen are those of its signature.
         """
         try:
-            with _opened(self.path) as folder:
+            with Opened(self.path) as folder:
                 shelf = _survey(folder)
                 leftovers = _abandoned(folder, shelf.leftovers)
         except OSError as error:
@@ -96,10 +110,11 @@ class Archive:
 
         Both are None if there is no such record.
         """
-        where = f"{self.path}/{_name(id)}"
+        where = f"{self.path}/{record_name(id)}"
         try:
-            with _opened(self.path) as folder:
-                packed = _read(folder, _name(id)) if _is_ours(folder, _name(id)) else None
+            with Opened(self.path) as folder:
+                name = record_name(id)
+                packed = _read(folder, name) if _is_ours(folder, name) else None
         except FileNotFoundError:
             packed = None
         except OSError as error:
@@ -112,31 +127,31 @@ class Archive:
     def ids(self) -> list[str]:
         """The ids of all files, the damaged ones too: what `delete` can delete."""
         try:
-            with _opened(self.path) as folder:
-                return [each.name.removesuffix(_SUFFIX) for each in _survey(folder).files]
+            with Opened(self.path) as folder:
+                return [id_of(each.name) for each in _survey(folder).files]
         except OSError:
             return []
 
     def holds(self, id: str) -> bool:
         """Whether the saved copy stands, reads back right, and would outlive a power cut now."""
         try:
-            with _opened(self.path) as folder:
-                return _is_record(_name(id)) and _holds(folder, id)
+            with Opened(self.path) as folder:
+                return is_record(record_name(id)) and _holds(folder, id)
         except OSError:
             return False
 
     def usage(self) -> int:
         """Bytes that the archive's files take; 0 where it cannot be read."""
         try:
-            with _opened(self.path) as folder:
-                return sum(_size(folder, name) or 0 for name in os.listdir(folder)
+            with Opened(self.path) as folder:
+                return sum(size_of(folder, name) or 0 for name in os.listdir(folder)
                            if _is_ours(folder, name))
         except OSError:
             return 0
 
     def obstacle(self) -> LastlogError | None:
         """Why nothing can be saved here as long as a drive is missing; None if none is."""
-        return _away(self.path)
+        return away(self.path)
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -146,12 +161,12 @@ class Archive:
         "busy".  Without an archive there is nothing to hold still.
         """
         try:
-            folder = os.open(self.path, _FOLDER)
+            folder = os.open(self.path, FOLDER)
         except OSError:
             yield
             return
         try:
-            _lock(folder, self.path)
+            lock(folder, self.path)
             yield
         finally:
             os.close(folder)
@@ -166,19 +181,19 @@ class Archive:
         wanted = {each.id: each for each in records}
         if all(map(self.holds, wanted)) and self.usage() <= self.limit:
             return SaveResult(list(wanted), [])
-        with _translated(self.path):
-            _create(self.path)
-            with _opened(self.path) as folder:
-                _lock(folder, self.path)
+        with Translated(self.path):
+            create(self.path)
+            with Opened(self.path) as folder:
+                lock(folder, self.path)
                 return _Writer(folder, self).save(sorted(wanted.values(), key=_moment))
 
     def delete(self, ids: Iterable[str]) -> DeleteResult:
         """Delete the files of `ids`, whatever their state."""
         wanted = list(dict.fromkeys(ids))
-        with _translated(self.path):
+        with Translated(self.path):
             try:
-                with _opened(self.path) as folder:
-                    _lock(folder, self.path)
+                with Opened(self.path) as folder:
+                    lock(folder, self.path)
                     return _delete(folder, wanted)
             except FileNotFoundError:
                 return DeleteResult([], [Skipped(id, _ABSENT) for id in wanted])
@@ -191,9 +206,9 @@ class _Writer:
         self.folder, self.path, self.limit = folder, archive.path, archive.limit
         shelf = _survey(folder)
         self.files = shelf.files
-        _remove(folder, shelf.leftovers)
+        remove(folder, shelf.leftovers)
         if not self.files:
-            _sync_parents(self.path)
+            sync_parents(self.path)
         self._trim()
 
     def save(self, records: Iterable[Record]) -> SaveResult:
@@ -213,8 +228,8 @@ class _Writer:
             raise broken
         left = {each.name for each in self.files}
         skipped += [Skipped(id, "It made room for newer ones at once. Raise option archive_limit.")
-                    for id in saved if _name(id) not in left]
-        return SaveResult([id for id in saved if _name(id) in left], skipped)
+                    for id in saved if record_name(id) not in left]
+        return SaveResult([id for id in saved if record_name(id) in left], skipped)
 
     def _trim(self) -> None:
         """What the last save had to do at its end, if it was interrupted or the limit is new."""
@@ -225,13 +240,13 @@ class _Writer:
 
     def _add(self, record: Record) -> None:
         """Write one record, then remove what has to go for it; a full disk turns that round."""
-        others = [each for each in self.files if each.name != _name(record.id)]
+        others = [each for each in self.files if each.name != record_name(record.id)]
         if self._stands(record.id):
             return
         entry = next_entry(record, others)
         packed = _packed(entry)
         bare = entry._replace(record=entry.record._replace(text="", raw=None))
-        incoming = Saved(_name(record.id), len(packed), bare)
+        incoming = Saved(record_name(record.id), len(packed), bare)
         going = self._going(incoming, others, 0)
         try:
             self._write(incoming.name, packed)
@@ -247,10 +262,10 @@ class _Writer:
 
     def _stands(self, id: str) -> bool:
         """Whether the record need not be written.  Raises if it must not be."""
-        if not _is_record(_name(id)):
+        if not is_record(record_name(id)):
             raise LastlogError("bad-argument", f"{id!a} cannot be a file's name.",
                                "An id is a letter, a hyphen and 12 to 32 hexadecimal digits.")
-        if any(each.newer for each in self.files if each.name == _name(id)):
+        if any(each.newer for each in self.files if each.name == record_name(id)):
             raise LastlogError("busy", "A newer lastlog has saved it.",
                                "Update lastlog to read it.")
         return _holds(self.folder, id)
@@ -264,74 +279,18 @@ class _Writer:
         return going
 
     def _write(self, name: str, packed: bytes) -> None:
-        with _translated(self.path):
+        with Translated(self.path):
             _write(self.folder, name, packed)
 
     def _drop(self, going: list[Saved]) -> None:
         names = {each.name for each in going}.intersection(each.name for each in self.files)
         if names:
-            with _translated(self.path):
-                _remove(self.folder, names)
+            with Translated(self.path):
+                remove(self.folder, names)
             self.files = [each for each in self.files if each.name not in names]
 
 
-# Names
-
-_HEX = frozenset("0123456789abcdef")
-
-
-def _name(id: str) -> str:
-    return id + _SUFFIX
-
-
-def _is_record(name: str) -> bool:
-    """Whether lastlog would name a record so: the directory may hold somebody's own files too.
-
-    record.captured: the kind's letter, a hyphen, 12 hexadecimal digits; later ids may be longer.
-    """
-    id = name.removesuffix(_SUFFIX)
-    kind, _, digits = id.partition("-")
-    return name != id and is_id(id) and len(kind) == 1 and kind.isalpha() \
-        and 12 <= len(digits) <= 32 and _HEX.issuperset(digits)
-
-
-def _temporary(name: str) -> str:
-    return f".{name}.new"
-
-
-def _is_leftover(name: str) -> bool:
-    return name == _temporary(name[1:-4]) and _is_record(name[1:-4])
-
-
-def _shown(name: str) -> str:
-    return name if name.isprintable() else ascii(name)
-
-
 # The directory
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    folder = os.open(path, _FOLDER)
-    try:
-        if _away(path):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _lock(folder: int, path: str) -> None:
-    """Wait for other writers; closing the directory ends the lock."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise LastlogError("busy", f"Another process keeps writing to {path}.",
-                                   "Try again in a moment.") from None
-            time.sleep(0.02)
-
 
 def _abandoned(folder: int, leftovers: list[str]) -> list[str]:
     """Those leftovers that no running save is about to rename."""
@@ -343,16 +302,16 @@ def _abandoned(folder: int, leftovers: list[str]) -> list[str]:
         return []
     except OSError:                     # no locks there, so no savers either
         pass
-    return [name for name in leftovers if _size(folder, name) is not None]
+    return [name for name in leftovers if size_of(folder, name) is not None]
 
 
 def _survey(folder: int) -> _Shelf:
     shelf = _Shelf([], [], [])
     for name in sorted(os.listdir(folder)):
         if not _is_ours(folder, name):
-            if name != "lost+found" and _is_there(folder, name):
+            if name != "lost+found" and is_there(folder, name):
                 shelf.strangers.append(name)
-        elif _is_leftover(name):
+        elif is_leftover(name):
             shelf.leftovers.append(name)
         elif each := _examined(folder, name):
             shelf.files.append(each)
@@ -361,7 +320,7 @@ def _survey(folder: int) -> _Shelf:
 
 def _is_ours(folder: int, name: str) -> bool:
     """Whether it is a plain file that lastlog made, going by its name and how it begins."""
-    if not (_is_record(name) or _is_leftover(name)) or _size(folder, name) is None:
+    if not (is_record(name) or is_leftover(name)) or size_of(folder, name) is None:
         return False
     try:
         return not is_foreign(_read(folder, name, HEAD))
@@ -376,81 +335,18 @@ def _examined(folder: int, name: str) -> Saved | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Saved(name, _size(folder, name) or 0, None, _unreadable(error), unread=True)
+        return Saved(name, size_of(folder, name) or 0, None, _unreadable(error), unread=True)
     entry, damage, newer = unpack(packed, text=False)
-    if entry and not damage and _name(entry.record.id) != name:
-        damage = f"holds {entry.record.id}: name it {_name(entry.record.id)}"
-    return Saved(name, _size(folder, name) or len(packed), entry, damage, newer)
-
-
-def _size(folder: int, name: str) -> int | None:
-    """Bytes of a plain file; None if it is none, or not there."""
-    try:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
-def _is_there(folder: int, name: str) -> bool:
-    """False if it has been evicted, or got its final name, since the directory was listed."""
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        return error.errno != errno.ENOENT
-    return True
-
-
-def _create(path: str) -> None:
-    """Make the directory and its parents, but not in the place of a drive that is not there."""
-    if away := _away(path):
-        raise away
-    missing = []
-    while not os.path.lexists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for at in reversed(missing):
-        with suppress(FileExistsError):
-            os.mkdir(at, 0o700)
-
-
-def _away(path: str) -> LastlogError | None:
-    """Why the directory belongs to a drive that is not there; None if it does not."""
-    at = path
-    while at and not os.path.lexists(at):
-        at = os.path.dirname(at)
-    if os.path.islink(at) and not os.path.exists(at):
-        return LastlogError("io", f"{at} points to {_shown(os.readlink(at))}, which is not "
-                            "there.", f"Plug in the drive, or {_ELSEWHERE}.")
-    drive = _drive(path)
-    if drive and not os.path.ismount(drive) and (path == drive or not os.path.isdir(path)):
-        return LastlogError("io", f"Nothing is mounted at {drive}.",
-                            f"Plug in the drive, or {_ELSEWHERE}.")
-    return None
-
-
-def _drive(path: str) -> str | None:
-    """The mount point that `path` should be on, by its name: /mnt/sda1/… → /mnt/sda1."""
-    for root in MOUNTS:
-        if path.startswith(f"{root}/"):
-            return f"{root}/{path[len(root) + 1:].partition('/')[0]}"
-    return None
-
-
-def _sync_parents(path: str) -> None:
-    """Make the directory itself durable: every parent on the same file system."""
-    path = os.path.realpath(path)
-    device = os.stat(path).st_dev
-    while path != "/" and os.stat(path := os.path.dirname(path)).st_dev == device:
-        with suppress(PermissionError), _opened(path) as parent:
-            _sync(parent)
+    if entry and not damage and record_name(entry.record.id) != name:
+        damage = f"holds {entry.record.id}: name it {record_name(entry.record.id)}"
+    return Saved(name, size_of(folder, name) or len(packed), entry, damage, newer)
 
 
 # One file
 
 def _read(folder: int, name: str, most: int = MOST) -> bytes:
     """Not much more than `most` bytes: a record of MOST is damaged."""
-    file = os.open(name, _READ, dir_fd=folder)
+    file = os.open(name, READ, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "is no plain file")
@@ -477,19 +373,19 @@ def _packed(entry: Entry) -> bytes:
 
 def _write(folder: int, name: str, packed: bytes) -> None:
     """The file whole and durable, or an OSError and no file.  Nothing of others is touched."""
-    temporary = _temporary(name)
-    for each in (name, temporary):
-        if _is_there(folder, each) and not _is_ours(folder, each):
+    new = temporary(name)
+    for each in (name, new):
+        if is_there(folder, each) and not _is_ours(folder, each):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), each)
-    file = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+    file = os.open(new, NEW, 0o600, dir_fd=folder)
     try:
         _fill(file, packed)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
+            os.unlink(new, dir_fd=folder)
         raise
-    _sync(folder)
+    sync(folder)
 
 
 def _fill(file: int, packed: bytes) -> None:
@@ -509,13 +405,13 @@ def _fill(file: int, packed: bytes) -> None:
 
 def _holds(folder: int, id: str) -> bool:
     try:
-        file = os.open(_name(id), _READ, dir_fd=folder)
+        file = os.open(record_name(id), READ, dir_fd=folder)
     except OSError:
         return False
     try:
         entry, damage, _ = unpack(_all_of(file), text=False)
-        _sync(file)
-        _sync(folder)                   # who wrote it may have died before doing that
+        sync(file)
+        sync(folder)                   # who wrote it may have died before doing that
     except OSError:
         return False
     finally:
@@ -523,29 +419,13 @@ def _holds(folder: int, id: str) -> bool:
     return entry is not None and not damage and entry.record.id == id
 
 
-def _sync(folder: int) -> None:
-    """Some file systems have nothing to sync there, or cannot be written, and say EINVAL."""
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-
-
-def _remove(folder: int, names: Iterable[str]) -> None:
-    for name in names:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=folder)
-    _sync(folder)
-
-
 def _delete(folder: int, ids: list[str]) -> DeleteResult:
     result = DeleteResult([], [])
     for id in ids:
         try:
-            if not _is_ours(folder, _name(id)):
+            if not _is_ours(folder, record_name(id)):
                 raise FileNotFoundError(id)
-            os.unlink(_name(id), dir_fd=folder)
+            os.unlink(record_name(id), dir_fd=folder)
             result.deleted.append(id)
         except FileNotFoundError:
             result.kept.append(Skipped(id, _ABSENT))
@@ -553,7 +433,7 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
             if not result.deleted:
                 raise
             result.kept.append(Skipped(id, error.strerror or str(error)))
-    _sync(folder)
+    sync(folder)
     return result
 
 
@@ -568,40 +448,13 @@ def _moment(record: Record) -> float:
 
 # What to say
 
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """An OSError as the LastlogError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise _explained(error, path) from error
-
-
-def _explained(error: OSError, path: str) -> LastlogError:
-    if error.errno in _NO_SPACE:
-        return LastlogError("no-space", f"There is no space left at {path}.",
-                            f"Delete saved records or other files, or {_ELSEWHERE}.")
-    if error.errno == errno.EROFS:
-        return LastlogError("read-only", f"{path} is on a read-only file system.",
-                            f"Mount it for writing, or {_ELSEWHERE}.")
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return LastlogError("io", f"There is no permission for {path}.", "Do it as root.")
-    if error.errno == errno.ENOTDIR:
-        return LastlogError("io", f"{path} is no directory.", f"Move it away, or {_ELSEWHERE}.")
-    if error.errno in (errno.EEXIST, errno.EISDIR):
-        name = os.path.join(path, error.filename2 or error.filename or "")
-        return LastlogError("io", f"{name} is in the way and not lastlog's.", "Move it away.")
-    return LastlogError("io", f"{path}: {error.strerror or error}.",
-                        f"See the kernel log (dmesg) for the drive's trouble, or {_ELSEWHERE}.")
-
-
 def _unopened(path: str, error: OSError) -> list[Problem]:
     """Why nothing saved can be seen.  That nothing was saved yet is no problem."""
     if isinstance(error, FileNotFoundError):
-        explained, severity = _away(path), "warning"
+        why, severity = away(path), "warning"
     else:
-        explained, severity = _explained(error, path), "error"
-    return [Problem(path, f"{explained.message} {explained.hint}", severity)] if explained else []
+        why, severity = explained(error, path), "error"
+    return [Problem(path, f"{why.message} {why.hint}", severity)] if why else []
 
 
 def _unreadable(error: OSError) -> str:
@@ -609,7 +462,7 @@ def _unreadable(error: OSError) -> str:
 
 
 def _damaged(path: str, file: Saved) -> Problem:
-    id = file.name.removesuffix(_SUFFIX)
+    id = id_of(file.name)
     help = "" if file.newer else (
         f"; lastlog show {id} shows what is left" if file.entry else f"; lastlog clear {id}")
     return Problem(f"{path}/{file.name}", f"it {file.damage}{help}",
@@ -617,16 +470,16 @@ def _damaged(path: str, file: Saved) -> Problem:
 
 
 def _strange(path: str, names: list[str]) -> Problem:
-    shown = ", ".join(map(_shown, names[:3])) + (", …" if len(names) > 3 else "")
+    some = ", ".join(map(shown, names[:3])) + (", …" if len(names) > 3 else "")
     are = "1 file here is not lastlog's and is" if len(names) == 1 else (
         f"{len(names)} files here are not lastlog's and are")
-    return Problem(path, f"{are} left alone: {shown}", "info")
+    return Problem(path, f"{are} left alone: {some}", "info")
 
 
 def _no_room(incoming: Saved, used: int, limit: int, disk: bool) -> LastlogError:
     if disk:
         return LastlogError("no-space", f"The disk is full: {incoming.size} bytes are needed.",
-                            f"Delete saved records or other files, or {_ELSEWHERE}.")
+                            f"Delete saved records or other files, or {ELSEWHERE}.")
     return LastlogError("no-space", f"{incoming.size} bytes do not fit: of {limit}, {used} are "
                         "taken by what is worth as much.",
                         "Delete saved records, or raise option archive_limit.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from . import CLOCK_FLOOR
+from .record_id import record_id
 
 __all__ = ["Boot", "Frame", "Kernel", "Oom", "Problem", "Record", "Source", "captured",
            "clock_was_set", "from_dict", "part_from_dict", "readable", "to_dict"]
@@ -136,15 +137,12 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
     time: seconds, exact to the microsecond, as the medium gives it.
     raw: the captured bytes, if `body` is not all of them.
     """
-    import hashlib  # here, not above: only new records need it
-
-    stamp = "" if time is None else f"{time:.6f}"
-    digest = hashlib.sha256(b"\0".join((kind.encode(), stamp.encode(), body, raw or b"")))
+    name = record_id(kind, body, time, raw or b"")
     text = readable(body)
     if raw is None and text.encode() != body:
         raw = body
-    return Record(id=f"{kind[0]}-{digest.hexdigest()[:12]}", kind=kind, text=text, source=source,
-                  time=time, time_trusted=clock_was_set(time), raw=raw)
+    return Record(id=name, kind=kind, text=text, source=source, time=time,
+                  time_trusted=clock_was_set(time), raw=raw)
 
 
 def to_dict(record: Record, text: bool = True) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 from .boot import Moment, moment, this_boot
 from .config import Config
@@ -17,6 +16,7 @@ from .errors import LastlogError
 from .medium import journal_device
 from .medium.journal import escape
 from .medium.journal_device import Journal
+from .record_id import record_id
 
 __all__ = ["STDIN", "in_json", "parse", "said", "store", "store_text"]
 
@@ -102,7 +102,7 @@ class _Keeper:
             where = "journal" if self.journal.what == "region" else "pmsg"
             if where == "pmsg":
                 self.notes.append("It can be seen after the next reboot.")
-            name = _id(body, now)
+            name = record_id("log", body, round(now.time, 6))
         return {"id": name, "bytes": len(body), "cut": more, "where": where,
                 "note": " ".join(self.notes) or None}
 
@@ -200,24 +200,7 @@ def _from_line(body: bytes, limit: int) -> bytes:
     return body[-limit:] if feed < 0 else body[feed + 1:]
 
 
-# --- what it is called, and where it goes without a journal
-
-
-def _id(body: bytes, now: Moment) -> str:
-    """The id that the record will have in the list (record.captured)."""
-    return "l-" + _sha256(b"\0".join((b"log", b"%.6f" % round(now.time, 6), body, b"")))[:12]
-
-
-def _sha256(data: bytes) -> str:
-    """With Python's own module: hashlib would load all of OpenSSL for it, where that is there."""
-    try:
-        if sys.version_info >= (3, 12):
-            from _sha2 import sha256
-        else:
-            from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        from hashlib import sha256
-    return str(sha256(data).hexdigest())
+# --- where it goes without a journal
 
 
 def _saved(config: Config, body: bytes, now: Moment, label: str) -> str:

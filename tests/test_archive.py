@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lastlog_py import archive as module
+from lastlog_py import archive_folder
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from lastlog_py.record import Problem, Record
@@ -140,7 +141,7 @@ def test_a_file_system_without_locks(archive: Archive, monkeypatch: pytest.Monke
     def fails(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(module.fcntl, "flock", fails)
+    monkeypatch.setattr(archive_folder.fcntl, "flock", fails)
     records, problems = archive.headers()
     assert len(records) == 1 and "interrupted" in problems[0].what
     with pytest.raises(LastlogError, match="No locks available"):
@@ -223,7 +224,7 @@ def test_a_dangling_symlink(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["mnt/sda1", "mnt/sda1/lastlog", "mnt/sdb1/lastlog"])
 def test_a_drive_that_is_not_mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                      path: str) -> None:
-    monkeypatch.setattr(module, "MOUNTS", (str(tmp_path / "mnt"),))
+    monkeypatch.setattr(archive_folder, "MOUNTS", (str(tmp_path / "mnt"),))
     (tmp_path / "mnt/sda1").mkdir(parents=True)
     archive = Archive(str(tmp_path / path), ROOM)
     with pytest.raises(LastlogError, match="Nothing is mounted at") as caught:
@@ -387,7 +388,7 @@ def test_what_gets_in_the_way_meanwhile_stays_too(
     os.makedirs(archive.path)
     obstacle = Path(archive.path) / at.format(crash(1).id)
     obstacle.mkdir()
-    monkeypatch.setattr(module, "_is_there", lambda *_: False)
+    monkeypatch.setattr(module, "is_there", lambda *_: False)
     with pytest.raises(LastlogError, match=f"{obstacle.name} is in the way"):
         archive.save([crash(1)])
     assert names(Path(archive.path)) == [obstacle.name]

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from lastlog_py import archive as archive_module
-from lastlog_py import boot, service
+from lastlog_py import archive_folder, boot, service
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal_device
@@ -169,7 +168,7 @@ def test_clearing_what_is_saved_takes_damaged_files_along(machine: Machine) -> N
 def test_nothing_is_evicted_while_memory_is_cleared(machine: Machine,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     """Between "it is saved" and its erasure another process must not make room."""
-    monkeypatch.setattr(archive_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(archive_folder, "PATIENCE", 0.1)
     crashed(machine)
     service.save(machine.config())
     archive = Archive(str(machine.archive), 262144)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lastlog_py import archive as module
+from lastlog_py import archive_folder
 from lastlog_py.archive import Archive
 from lastlog_py.record import Record
 from tests.archive.making import ROOM, crash
@@ -33,7 +34,8 @@ class Bench:
         """Save, or only ask what the archive holds, and erase the sources of that."""
         self.recorder.kill_at, self.recorder.dead = kill_at, False
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "os", self.recorder)
+            for each in (module, archive_folder):
+                patch.setattr(each, "os", self.recorder)
             try:
                 safe = self.archive.save(records).saved if save else [
                     each.id for each in records if self.archive.holds(each.id)]

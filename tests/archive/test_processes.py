@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lastlog_py import archive as module
+from lastlog_py import archive_folder
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from tests.archive.making import ROOM, crash, names
@@ -71,7 +71,7 @@ def test_readers_see_whole_records_while_old_ones_make_room(tmp_path: Path) -> N
 
 
 def test_a_writer_that_never_ends_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    monkeypatch.setattr(archive_folder, "PATIENCE", 0.1)
     archive, folder = Archive(str(tmp_path), ROOM), os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     (tmp_path / f".{crash(1).id}.gz.new").write_bytes(b"being written")

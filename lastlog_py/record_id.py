@@ -1,0 +1,30 @@
+"""What a record is called: a hash of its content.  On the hot path."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["record_id"]
+
+
+def record_id(kind: str, body: bytes, time: float | None, raw: bytes = b"") -> str:
+    """The id of the record with this text; the same wherever it is found.
+
+    time: seconds, which count to the microsecond; None: it has none.  raw: the captured bytes, if
+    `body` is not all of them.
+    """
+    stamp = "" if time is None else f"{time:.6f}"
+    whole = b"\0".join((kind.encode(), stamp.encode(), body, raw))
+    return f"{kind[0]}-{_sha256(whole)[:12]}"
+
+
+def _sha256(data: bytes) -> str:
+    """With Python's own module: hashlib would load all of OpenSSL for it, where that is there."""
+    try:
+        if sys.version_info >= (3, 12):
+            from _sha2 import sha256
+        else:
+            from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from hashlib import sha256
+    return str(sha256(data).hexdigest())
