@@ -13,10 +13,12 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from . import archive_cores
+from .archive_cores import CoreFile, first_to_go
 from .archive_file import HEAD, MOST, Entry, Found, is_foreign, pack, parse, unpack
 from .archive_folder import (
     ELSEWHERE,
@@ -26,9 +28,11 @@ from .archive_folder import (
     Opened,
     Translated,
     away,
+    core_name,
     create,
     explained,
     id_of,
+    is_core,
     is_leftover,
     is_record,
     is_there,
@@ -43,7 +47,7 @@ from .archive_folder import (
 )
 from .archive_quota import Saved, next_entry, tallied, victims
 from .errors import LastlogError
-from .record import Problem, Record
+from .record import Core, Problem, Record
 
 __all__ = ["Archive", "DeleteResult", "Found", "SaveResult", "Skipped", "parse"]
 
@@ -71,6 +75,7 @@ class _Shelf(NamedTuple):
     """What the directory holds, by what it is."""
 
     files: list[Saved]
+    cores: list[CoreFile]               # beside records, in the order in which they go
     leftovers: list[str]                # temporary files of an interrupted save
     strangers: list[str]                # names that are not ours: left alone
 
@@ -125,12 +130,23 @@ class Archive:
         return Found(record._replace(id=id, state="saved") if record else None, problem)
 
     def ids(self) -> list[str]:
-        """The ids of all files, the damaged ones too: what `delete` can delete."""
+        """The ids of all files, the damaged ones and cores too: what `delete` can delete."""
         try:
             with Opened(self.path) as folder:
-                return [id_of(each.name) for each in _survey(folder).files]
+                shelf = _survey(folder)
         except OSError:
             return []
+        return list(dict.fromkeys([id_of(each.name) for each in shelf.files]
+                                  + [each.id for each in shelf.cores]))
+
+    def cores(self) -> dict[str, Core]:
+        """The reduced cores by the ids of their records, which need not be saved yet."""
+        try:
+            with Opened(self.path) as folder:
+                return {each.id: Core(f"{self.path}/{each.name}", each.size)
+                        for each in archive_cores.look(folder)}
+        except OSError:
+            return {}
 
     def holds(self, id: str) -> bool:
         """Whether the saved copy stands, reads back right, and would outlive a power cut now."""
@@ -185,10 +201,10 @@ class Archive:
             create(self.path)
             with Opened(self.path) as folder:
                 lock(folder, self.path)
-                return _Writer(folder, self).save(sorted(wanted.values(), key=_moment))
+                return _Writer(folder, self, wanted).save(sorted(wanted.values(), key=_moment))
 
     def delete(self, ids: Iterable[str]) -> DeleteResult:
-        """Delete the files of `ids`, whatever their state."""
+        """Delete the files of `ids`, whatever their state, and the cores beside them."""
         wanted = list(dict.fromkeys(ids))
         with Translated(self.path):
             try:
@@ -198,14 +214,23 @@ class Archive:
             except FileNotFoundError:
                 return DeleteResult([], [Skipped(id, _ABSENT) for id in wanted])
 
+    def drop_cores(self, ids: Iterable[str]) -> None:
+        """Delete the cores beside these records, which are in no archive and gone."""
+        names = [core_name(id) for id in ids if id in self.cores()]
+        if names:
+            with Translated(self.path), Opened(self.path) as folder:
+                lock(folder, self.path)
+                remove(folder, names)
+
 
 class _Writer:
     """One save, under the lock."""
 
-    def __init__(self, folder: int, archive: Archive) -> None:
+    def __init__(self, folder: int, archive: Archive, wanted: Collection[str]) -> None:
+        """wanted: ids of what is to be saved."""
         self.folder, self.path, self.limit = folder, archive.path, archive.limit
-        shelf = _survey(folder)
-        self.files = shelf.files
+        shelf = _survey(folder, wanted)
+        self.files, self.cores = shelf.files, shelf.cores
         remove(folder, shelf.leftovers)
         if not self.files:
             sync_parents(self.path)
@@ -233,10 +258,17 @@ class _Writer:
 
     def _trim(self) -> None:
         """What the last save had to do at its end, if it was interrupted or the limit is new."""
+        excess = self._used(self.files) - self.limit
         last = max((each for each in self.files if each.whole), default=None, key=_serial)
-        if last and sum(each.size for each in self.files) > self.limit:
-            with suppress(LastlogError):
+        with suppress(LastlogError):
+            if last and excess > 0:
                 self._drop(self._going(last, [each for each in self.files if each != last], 0))
+            elif excess > 0:
+                self._drop([each.name for each in first_to_go(self.cores, excess)])
+
+    def _used(self, files: Iterable[Saved]) -> int:
+        """Bytes of these files and all cores."""
+        return sum(each.size for each in files) + sum(each.size for each in self.cores)
 
     def _add(self, record: Record) -> None:
         """Write one record, then remove what has to go for it; a full disk turns that round."""
@@ -270,24 +302,29 @@ class _Writer:
                                "Update lastlog to read it.")
         return _holds(self.folder, id)
 
-    def _going(self, incoming: Saved, others: list[Saved], least: int) -> list[Saved]:
-        """What goes for `incoming`: as much as the limit demands, and at least `least` bytes."""
-        used = sum(each.size for each in others)
-        going = victims(incoming, others, max(used + incoming.size - self.limit, least))
+    def _going(self, incoming: Saved, others: list[Saved], least: int) -> list[str]:
+        """The names of what goes for `incoming`: as much as the limit demands, and at least
+        `least` bytes; cores before any record."""
+        needed = max(self._used(others) + incoming.size - self.limit, least)
+        cores = first_to_go(self.cores, needed)
+        going = victims(incoming, others, needed - sum(each.size for each in cores))
         if going is None:
-            raise _no_room(incoming, used, self.limit, disk=least > 0)
-        return going
+            raise _no_room(incoming, sum(each.size for each in others), self.limit,
+                           disk=least > 0)
+        return [each.name for each in cores] + [each.name for each in going]
 
     def _write(self, name: str, packed: bytes) -> None:
         with Translated(self.path):
             _write(self.folder, name, packed)
 
-    def _drop(self, going: list[Saved]) -> None:
-        names = {each.name for each in going}.intersection(each.name for each in self.files)
+    def _drop(self, going: list[str]) -> None:
+        here = [each.name for each in self.files] + [each.name for each in self.cores]
+        names = set(here).intersection(going)
         if names:
             with Translated(self.path):
                 remove(self.folder, names)
             self.files = [each for each in self.files if each.name not in names]
+            self.cores = [each for each in self.cores if each.name not in names]
 
 
 # The directory
@@ -305,21 +342,24 @@ def _abandoned(folder: int, leftovers: list[str]) -> list[str]:
     return [name for name in leftovers if size_of(folder, name) is not None]
 
 
-def _survey(folder: int) -> _Shelf:
-    shelf = _Shelf([], [], [])
+def _survey(folder: int, known: Collection[str] = ()) -> _Shelf:
+    """known: ids of records that are about to be saved."""
+    shelf = _Shelf([], archive_cores.look(folder, known), [], [])
     for name in sorted(os.listdir(folder)):
         if not _is_ours(folder, name):
             if name != "lost+found" and is_there(folder, name):
                 shelf.strangers.append(name)
         elif is_leftover(name):
             shelf.leftovers.append(name)
-        elif each := _examined(folder, name):
+        elif not is_core(name) and (each := _examined(folder, name)):
             shelf.files.append(each)
     return shelf
 
 
 def _is_ours(folder: int, name: str) -> bool:
     """Whether it is a plain file that lastlog made, going by its name and how it begins."""
+    if archive_cores.is_ours(folder, name):
+        return True
     if not (is_record(name) or is_leftover(name)) or size_of(folder, name) is None:
         return False
     try:
@@ -423,9 +463,8 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
     result = DeleteResult([], [])
     for id in ids:
         try:
-            if not _is_ours(folder, record_name(id)):
-                raise FileNotFoundError(id)
-            os.unlink(record_name(id), dir_fd=folder)
+            _unlink(folder, [name for name in (record_name(id), core_name(id))
+                             if _is_ours(folder, name)], id)
             result.deleted.append(id)
         except FileNotFoundError:
             result.kept.append(Skipped(id, _ABSENT))
@@ -435,6 +474,14 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
             result.kept.append(Skipped(id, error.strerror or str(error)))
     sync(folder)
     return result
+
+
+def _unlink(folder: int, names: list[str], id: str) -> None:
+    """A record's file and its core's, as far as they are there."""
+    if not names:
+        raise FileNotFoundError(id)
+    for name in names:
+        os.unlink(name, dir_fd=folder)
 
 
 def _serial(file: Saved) -> int:
@@ -464,7 +511,8 @@ def _unreadable(error: OSError) -> str:
 def _damaged(path: str, file: Saved) -> Problem:
     id = id_of(file.name)
     help = "" if file.newer else (
-        f"; lastlog show {id} shows what is left" if file.entry else f"; lastlog clear {id}")
+        f"; lastlog show {id} shows what is left" if file.entry else
+        f"; lastlog clear --saved {id} deletes it")
     return Problem(f"{path}/{file.name}", f"it {file.damage}{help}",
                    "warning" if file.entry or file.newer else "error")
 

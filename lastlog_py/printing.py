@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import harvest, store
-from .report import backtrace, facts, frame, safe, symbols_from, utc
+from .report import backtrace, core_from, facts, frame, safe, symbols_from, utc
 
 __all__ = ["PRINTERS", "safe"]
 
@@ -46,7 +46,8 @@ def _when(record: Reply) -> str:
 
 def _what(record: Reply) -> str:
     same = record["crash"] and record["crash"] != record["id"]
-    return safe(record["title"]) + (f" (same crash as {record['crash']})" if same else "")
+    return safe(record["title"]) + (f" (same crash as {record['crash']})" if same else "") \
+        + (" (core kept)" if record.get("core") else "")
 
 
 def _problems(reply: Reply) -> list[str]:
@@ -71,7 +72,7 @@ def _core_dump(record: Reply) -> list[str]:
                  for name, value in thread["registers"].items()]
     log = safe(system_log(record["text"])).rstrip("\n")
     return [*backtrace(dump), "", safe(" ".join(["Registers:", *registers])), "",
-            *symbols_from(record), *(["", "System log:", log] if log else [])]
+            *symbols_from(record), *core_from(record), *(["", "System log:", log] if log else [])]
 
 
 def _save(reply: Reply) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from . import CLOCK_FLOOR
 from .record_id import record_id
 
-__all__ = ["Boot", "Frame", "Kernel", "Oom", "Problem", "Record", "Source", "captured",
+__all__ = ["Boot", "Core", "Frame", "Kernel", "Oom", "Problem", "Record", "Source", "captured",
            "clock_was_set", "from_dict", "part_from_dict", "readable", "to_dict"]
 
 KINDS = ("kernel", "console", "pmsg", "ftrace", "coredump", "log", "boot")
@@ -94,6 +94,13 @@ class Kernel(NamedTuple):
                                         # device that failed; None: nothing
 
 
+class Core(NamedTuple):
+    """The reduced core of a crashed program: a file of its own, beside the record."""
+
+    path: str                           # in the archive; an ELF core in gzip
+    size: int                           # bytes of that file
+
+
 class Record(NamedTuple):
     """One thing that happened.  Times are Unix seconds, sizes are bytes."""
 
@@ -115,6 +122,7 @@ class Record(NamedTuple):
                                         # or the panic's for the oops that led to it; None: no crash
     kernel: Kernel | None = None        # kind kernel only
     coredump: dict[str, Any] | None = None  # kind coredump only
+    core: Core | None = None            # kind coredump only; None: none is kept.  Not in its file
     raw: bytes | None = None            # the bytes as captured, where `text` cannot stand for
                                         # them (no UTF-8, not decompressed whole); not in the JSON
 
@@ -153,6 +161,7 @@ def to_dict(record: Record, text: bool = True) -> dict[str, Any]:
         del out["text"]
     out["source"] = record.source._asdict()
     out["boot"] = record.boot._asdict() if record.boot else None
+    out["core"] = record.core._asdict() if record.core else None
     if record.kernel:
         kernel = record.kernel._asdict()
         kernel["trace"] = [frame._asdict() for frame in record.kernel.trace]
@@ -168,17 +177,22 @@ def from_dict(fields: dict[str, Any]) -> Record:
     """
     known = _known(Record, fields)
     known["source"] = part_from_dict("source", fields["source"])
-    for name in ("boot", "kernel"):
+    for name in ("boot", "core", "kernel"):
         if known.get(name):
             known[name] = part_from_dict(name, fields[name])
     return Record(**{"text": "", **known})
 
 
-def part_from_dict(name: str, fields: dict[str, Any]) -> Source | Boot | Kernel:
-    """The field `name` of a record, "source", "boot" or "kernel"; otherwise as `from_dict`."""
+def part_from_dict(name: str, fields: dict[str, Any]) -> Source | Boot | Core | Kernel:
+    """The field `name` of a record, one of _PARTS or "kernel"; otherwise as `from_dict`."""
     if name == "kernel":
         return _kernel(fields)
-    return Source(**_known(Source, fields)) if name == "source" else Boot(**_known(Boot, fields))
+    shape = _PARTS[name]
+    return shape(**_known(shape, fields))
+
+
+_PARTS: dict[str, type[Source] | type[Boot] | type[Core]] = {
+    "source": Source, "boot": Boot, "core": Core}
 
 
 def _kernel(fields: dict[str, Any]) -> Kernel:

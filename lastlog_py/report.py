@@ -10,8 +10,8 @@ import re
 import time
 from typing import Any
 
-__all__ = ["backtrace", "facts", "frame", "header", "markdown", "safe", "symbols_from", "tail",
-           "utc"]
+__all__ = ["backtrace", "core_from", "facts", "frame", "header", "markdown", "safe",
+           "symbols_from", "tail", "utc"]
 
 Dict = dict[str, Any]
 
@@ -79,6 +79,7 @@ def facts(record: Dict) -> list[tuple[str, str]]:
             ("Firmware", boot.get("firmware")),
             ("Hardware", kernel.get("hardware")),
             ("Signature", record["signature"]),
+            ("Core", _core(record)),
             ("Found in", _found_in(record["source"])))
     return [(name, _line(value)) for name, value in rows if value]
 
@@ -183,6 +184,20 @@ def symbols_from(record: Dict) -> list[str]:
     name = "FILE" if record["state"] == "file" else record["id"]
     return [f"With the unstripped files in DIR, lastlog symbolize {name} --debug DIR names the "
             "functions and lines of", *rows] if rows else []
+
+
+def _core(record: Dict) -> str | None:
+    core = record.get("core")
+    return f"{core['path']} ({core['size'] + 1023 >> 10} KiB)" if core else None
+
+
+def core_from(record: Dict) -> list[str]:
+    """How to open the reduced core on a PC; [] where there is none."""
+    from .coredump import words  # as above
+
+    commands = words.to_open(record)
+    return ["With the unstripped files in DIR, each where it is on the router, gdb opens its core:",
+            *(f"  {_line(each)}" for each in commands)] if commands else []
 
 
 def _module(module: Dict) -> str:

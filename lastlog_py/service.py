@@ -71,6 +71,8 @@ def survey(config: Config) -> Survey:
     records = [attribution.with_noted_boot(record, known)
                for record in _with_saved(explained, saved)]
     notes = [Problem(config.path, text, "warning") for text in config.problems]
+    records, alone = _with_cores(config, records)
+    notes += alone
     return Survey(_newest_first(records, explained, known), _places(found),
                   {each.record.id for each in found if each.of_this_boot},
                   _first(notes + problems + saved_problems), zones, known)
@@ -156,6 +158,15 @@ def _with_saved(captured: Sequence[Record], saved: Sequence[Record]) -> list[Rec
                             boot=by_id[record.id].boot or record.boot)
             if record.id in by_id else record for record in here.values()]
     return both + [record for record in saved if record.id not in here]
+
+
+def _with_cores(config: Config, records: list[Record]) -> tuple[list[Record], list[Problem]]:
+    """`records` with the reduced cores that belong to them, and which cores belong to none."""
+    cores = _archive(config).cores()
+    found = [record._replace(core=cores.pop(record.id, None)) for record in records]
+    return found, [Problem(core.path, "no record here belongs to this core: lastlog backtrace --core "
+                           f"reads it, unpacked; lastlog clear --saved {name} deletes it", "info")
+                   for name, core in cores.items()]
 
 
 def _counted(captured: Sequence[Record], saved: Sequence[Record]) -> list[Record]:
@@ -265,7 +276,7 @@ def _whole(config: Config, seen: Survey, name: str) -> Record:
         raise LastlogError("io", problem.what, f"See {problem.where}.") if problem else \
             _unknown([name])
     return stored._replace(state="saved", count=known.count, first_seen=known.first_seen,
-                           last_seen=known.last_seen)
+                           last_seen=known.last_seen, core=known.core)
 
 
 def _unknown(names: Iterable[str]) -> LastlogError:
@@ -528,8 +539,9 @@ def save(config: Config, names: Sequence[str] = ()) -> Answer:
             "skipped": [{"id": name, "why": why} for name, why in result.skipped]}
 
 
-def _check_known(seen: Survey, names: Collection[str]) -> None:
-    known = {record.id for record in seen.records}
+def _check_known(seen: Survey, names: Collection[str], others: Iterable[str] = ()) -> None:
+    """others: ids of files that are no whole records."""
+    known = {record.id for record in seen.records}.union(others)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise _unknown(unknown)
@@ -546,7 +558,7 @@ def clear(config: Config, what: str = "memory", names: Sequence[str] = (),
         raise LastlogError("bad-argument", f"'{what}' is nothing that can be cleared.",
                            "Say memory, saved or all.")
     seen = survey(config)
-    _check_known(seen, names)
+    _check_known(seen, names, [] if what == "memory" else _archive(config).ids())
     _crash_before(config, seen, _boot_time(config))     # while it can still be told
     cleared: list[str] = []
     kept: dict[str, str] = {}
@@ -581,6 +593,8 @@ def _clear_memory(config: Config, seen: Survey, names: Sequence[str], force: boo
             cleared.append(record.id)
     if any(place.zone and place.zone[0] == "pmsg" for place in done):
         _mark_again(config, seen)
+    archive.drop_cores([record.id for record in safe if record.id in cleared
+                        and record.state == "captured"])
 
 
 def _mark_again(config: Config, seen: Survey) -> None:
@@ -612,11 +626,12 @@ def erase(config: Config, places: list[Place], done: set[Place]) -> str | None:
 
 def _clear_saved(config: Config, seen: Survey, names: Sequence[str], cleared: list[str],
                  kept: dict[str, str]) -> None:
-    """Delete saved copies, damaged ones too; not of a record that had to stay in memory for being
-    unsaved."""
+    """Delete saved copies, damaged ones and cores too; not of a record that had to stay in memory
+    for being unsaved."""
     archive = _archive(config)
-    wanted = [name for name in names or archive.ids() if name not in kept]
-    saved = {record.id for record in seen.records if record.state in ("saved", "both")}
-    deleted, not_deleted = archive.delete([name for name in wanted if name in saved or not names])
+    there = archive.ids()
+    saved = {record.id for record in seen.records if record.state in ("saved", "both")}.union(there)
+    deleted, not_deleted = archive.delete([name for name in names or there
+                                           if name not in kept and name in saved])
     cleared += deleted
     kept.update(not_deleted)

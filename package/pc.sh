@@ -17,6 +17,9 @@ gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-powerpc-linux-gnu libc6-dev-mips
 libc6-dev-mipsel-cross libc6-dev-armhf-cross libc6-dev-arm64-cross libc6-dev-riscv64-cross
 libc6-dev-powerpc-cross'
 
+# What cores are compared with.
+REFERENCES='gdb gdb-multiarch elfutils'
+
 say() {
 	echo "lastlog: $*" >&2
 }
@@ -41,6 +44,7 @@ tools() {
 	command -v dpkg-query >/dev/null || return 0
 	need "$TOOLS"
 	need "$CROSS"
+	need "$REFERENCES"
 }
 
 # Tests that need what is missing are skipped and say so.

@@ -345,7 +345,7 @@ def test_what_cannot_be_unpacked_under_a_records_name_is_damaged(archive: Archiv
     damaged.write_bytes(content)
     assert archive.ids() == sorted(["k-0123456789ab", crash(1).id])
     assert archive.usage() == before + len(content)
-    assert "lastlog clear k-0123456789ab" in archive.headers()[1][0].what
+    assert "lastlog clear --saved k-0123456789ab" in archive.headers()[1][0].what
     assert archive.delete(["k-0123456789ab"]).deleted and not damaged.exists()
 
 

@@ -16,7 +16,14 @@ from .memory import CoreMemory, PiecesMemory, last_at
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
+    from typing import Literal, Protocol
+
+    class Keeper(Protocol):
+        """Who wants the bytes of notes, as they came."""
+
+        def wants(self, name: bytes, kind: int, size: int) -> bool: ...
+
+        def keep(self, name: bytes, kind: int, desc: bytes) -> None: ...
 
 __all__ = ["Core", "Mapping", "Stream", "Thread", "capture", "core_memory", "deleted_note",
            "read_head"]
@@ -105,10 +112,12 @@ class Segment:
 class Core:
     """What the head of a core says.  None or empty: it does not say."""
 
-    __slots__ = ("auxv", "code", "command", "fault_address", "files", "machine", "name", "pid",
-                 "problems", "segments", "signal", "thread_count", "threads", "truncated", "uid")
+    __slots__ = ("auxv", "code", "command", "fault_address", "files", "head", "machine", "name",
+                 "pid", "problems", "segments", "signal", "thread_count", "threads", "truncated",
+                 "uid")
 
     def __init__(self) -> None:
+        self.head: Header | None = None
         self.machine: Machine | None = None
         self.threads: list[Thread] = []         # the crashed one first
         self.thread_count = 0                   # with those beyond MAX_THREADS
@@ -190,20 +199,21 @@ class Stream:
         return piece
 
 
-def read_head(read: Callable[[int], bytes] | Stream) -> Core:
+def read_head(read: Callable[[int], bytes] | Stream, keeper: Keeper | None = None) -> Core:
     """What the core says up to its memory.  `read` as Stream's; a Stream can be read on after."""
     stream = read if isinstance(read, Stream) else Stream(read)
     core = Core()
     head = _read_header(core, stream)
     if head is None:
         return core
+    core.head = head
     if head.type != ET_CORE:
         core.note("This ELF file is not a core dump.")
     core.machine = of(head.machine, head.e_class, head.data, head.flags)
     if core.machine is None:
         core.note(f"Cores of this machine (ELF machine {head.machine}) are not understood.")
     for offset, size in _read_segments(core, head, stream):
-        _Notes(core, head, stream, offset, size).read()
+        _Notes(core, head, stream, keeper, offset, size).read()
     _finish(core)
     return core
 
@@ -272,12 +282,14 @@ def _keep_segment(core: Core, row: ElfSegment, notes: list[tuple[int, int]]) -> 
 class _Notes:
     """One PT_NOTE's walk: the notes of interest are read, the others passed over."""
 
-    __slots__ = ("core", "end", "head", "order", "stream")
+    __slots__ = ("core", "end", "head", "keeper", "order", "stream")
 
-    def __init__(self, core: Core, head: Header, stream: Stream, offset: int, size: int) -> None:
+    def __init__(self, core: Core, head: Header, stream: Stream, keeper: Keeper | None,
+                 offset: int, size: int) -> None:
         self.core = core
         self.head = head
         self.stream = stream
+        self.keeper = keeper
         self.order: Literal["little", "big"] = "little" if head.order == "<" else "big"
         self.end = offset + min(size, MAX_HEAD)
         if not stream.skip_to(offset):
@@ -307,12 +319,18 @@ class _Notes:
         if body + desc_size > self.end:
             self.core.note("A note of the core is larger than the space it is in.")
             return self.stream.skip_to(self.end)
-        name = self.stream.take(min(name_size, MAX_NOTE_NAME))
-        limit = LIMITS.get(kind, 0) if name.rstrip(b"\0") == b"CORE" else 0
+        name = self.stream.take(min(name_size, MAX_NOTE_NAME)).rstrip(b"\0")
+        limit = LIMITS.get(kind, 0) if name == b"CORE" else 0
+        keeper = self.keeper
+        if keeper is not None and not keeper.wants(name, kind, desc_size):
+            keeper = None
         if not self.stream.skip_to(body):
             return False
-        desc = self.stream.take(min(desc_size, limit))
-        self._take(kind, desc)
+        desc = self.stream.take(min(desc_size, limit) if keeper is None else desc_size)
+        if keeper is not None and len(desc) == desc_size:
+            keeper.keep(name, kind, desc)
+        if limit:
+            self._take(kind, desc[:limit])
         return self.stream.skip_to(min(after, self.end))
 
     def _take(self, kind: int, desc: bytes) -> None:

@@ -56,7 +56,7 @@ class FrameRow:
 class ThreadRow:
     """One thread."""
 
-    __slots__ = ("crashed", "cut", "frames", "gap", "omitted", "registers", "tid")
+    __slots__ = ("crashed", "cut", "frames", "gap", "omitted", "registers", "stacks", "tid")
 
     def __init__(self, tid: int, crashed: bool) -> None:
         self.tid = tid                          # in the program's own pid namespace
@@ -66,6 +66,7 @@ class ThreadRow:
         self.cut = False
         self.omitted = 0                        # frames left out of the middle
         self.gap = 0                            # index of the first one behind them
+        self.stacks: list[int] = []             # stack pointers of what signals interrupted
 
 
 class Crash:
@@ -168,6 +169,7 @@ def _thread(book: _Book, thread: Thread, crashed: bool, trace: Backtrace) -> Thr
     row.registers = [(machine.names[number], known[number]) for number in order
                      if number in known and number in machine.names]
     row.cut, row.omitted, row.gap = trace.cut, trace.omitted, trace.gap or 0
+    row.stacks = [frame.registers[machine.SP] for frame in trace.frames if frame.is_signal]
     # A signal handler returns to where a trampoline begins, which no call leads to.
     below = [*trace.frames[1:], None]
     row.frames = [book.frame(frame, called=next_one is None or next_one.how != "signal")

@@ -4,7 +4,8 @@
 
 It runs as root on what a crashed program left, so nothing of that is believed, followed or run.
 The kernel waits while stdin is open and the program's memory stays until then: it is closed as
-soon as the backtraces are made, mostly without having read more than the core's notes.
+soon as the backtraces are made, mostly without having read more than the core's notes; or, if a
+reduced core is to be kept, when that stands beside the record.
 
 Whatever goes wrong, a record with at least what the arguments say and the reason is written: an
 exception ends in `_failed`; after SOFT seconds another thread writes what there is; after HARD
@@ -27,7 +28,9 @@ from .crash import Crash, examine, take_core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .core import Core, Stream
+    from .outlet import Written
     from .procfs import Process
+    from .reduced_core import Notes
     from .unwind.frame import Context
 
 __all__ = ["main"]
@@ -35,6 +38,7 @@ __all__ = ["main"]
 # Seconds from the start.  A busy journal is waited for 5 of them.
 LATE = 2.0                      # from here on no system log is read
 UNWIND, SOFT, HARD = 4.0, 4.5, 10.0
+CORE = 8.0                      # until then a reduced core is written; from SOFT on none is begun
 MOST_MEMORY = 96 << 20          # bytes of its own data
 STACK = 512 << 10               # of the watching thread
 MOST_THREADS, MOST_FRAMES = 256, 1024
@@ -132,7 +136,8 @@ def _number(word: str) -> int | None:
 class _Job:
     """One crash on its way into the journal."""
 
-    __slots__ = ("arguments", "claim", "config", "crash", "is_mine", "process", "stage", "started")
+    __slots__ = ("arguments", "claim", "config", "crash", "is_mine", "process", "remains", "stage",
+                 "started")
 
     def __init__(self, words: list[str]) -> None:
         self.started = time.monotonic()
@@ -145,6 +150,7 @@ class _Job:
         self.is_mine = False                        # the main thread has it
         self.config = Config("")
         self.process: Process | None = None
+        self.remains: tuple[Core, Context, Notes] | None = None     # what a core is made of
         self.stage = "reading the configuration"
 
     def run(self) -> None:
@@ -156,9 +162,10 @@ class _Job:
         if self._is_ignored() or not self._is_allowed():
             return
         self._examine()
-        self._let_go()
+        if self.remains is None:
+            self._let_go()
         if self.claimed():
-            self._write(self._system_log())
+            self._keep_core(self._write(self._system_log()))
 
     def failed(self, error: BaseException) -> None:
         """Write what there is, and why it is not more."""
@@ -229,8 +236,8 @@ class _Job:
         from .core import Stream, read_head
 
         self.stage = "reading the core"
-        stream = Stream(_read_core)
-        core = read_head(stream)
+        stream, notes = Stream(_read_core), self._notes()
+        core = read_head(stream, notes)
         take_core(self.crash, core)
         if core.auxv.get(AT_SECURE):
             _keep_private(self.crash, "it was started with the rights of its file")
@@ -244,6 +251,8 @@ class _Job:
         limits = self.config.coredump
         examine(self.crash, core, context, _within(limits.max_threads, MOST_THREADS),
                 _within(limits.max_frames, MOST_FRAMES), self.started + UNWIND)
+        if notes is not None and not self.crash.private:
+            self.remains = core, context, notes
 
     def _context(self, core: Core, stream: Stream) -> Context | None:
         """The program as it stands; else what one pass over its core gives."""
@@ -290,9 +299,50 @@ class _Job:
         self.stage = "reading the system log"
         return outlet.system_log(self.config)
 
-    def _write(self, log: bytes) -> None:
+    def _write(self, log: bytes) -> Written | None:
         self.stage = "writing the record"
-        outlet.keep(self.config, self.crash, log)
+        return outlet.keep(self.config, self.crash, log)
+
+    # The reduced core: whatever becomes of it, the record stands
+
+    def _notes(self) -> Notes | None:
+        """What keeps the core's notes; None: no core is to be kept."""
+        if not self.config.coredump.keep_core or self.crash.private:
+            return None
+        try:
+            from .reduced_core import Notes
+
+            return Notes(self.config.coredump.keep_core)
+        except Exception as error:
+            self.crash.note(f"None of its memory is kept: {_told(error)}.")
+            return None
+
+    def _keep_core(self, written: Written | None) -> None:
+        """Put it beside the record that was written."""
+        if self.remains is None or written is None:
+            return
+        try:
+            self._save_core(written, *self.remains)
+        except BaseException as error:
+            self._tell_lost_core(error)
+
+    def _save_core(self, written: Written, core: Core, context: Context, notes: Notes) -> None:
+        """Raises LastlogError."""
+        from .reduced_core import keep
+
+        if time.monotonic() > self.started + SOFT:
+            raise LastlogError("busy", "Time was up.")
+        keep(self.config, written, core, context, notes,
+             [thread.stacks for thread in self.crash.threads], self.started + CORE)
+
+    def _tell_lost_core(self, error: BaseException) -> None:
+        """The record stands already, so in the system log."""
+        why = error.message if isinstance(error, LastlogError) else _told(error)
+        try:
+            outlet.to_system_log(self.config, f"No core of {self.crash.name or 'the program'} "
+                                 f"(process {self.crash.pid}) was kept: {why}")
+        except BaseException:
+            pass                    # nothing is left to do
 
 
 def _configuration(path: str | None, crash: Crash) -> Config:

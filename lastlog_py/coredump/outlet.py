@@ -14,7 +14,11 @@ from ..medium import journal_device
 from .crash import Crash
 from .report import plain_log, render, title
 
-__all__ = ["keep", "system_log", "to_kernel_log"]
+__all__ = ["keep", "system_log", "to_kernel_log", "to_system_log"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Written = tuple[bytes, float]       # the record's text, and its time: what its id is made of
 
 SHARE = 4                       # a crash takes at most a quarter of the journal …
 LEAST_TEXT, MOST_TEXT = 4096, 65536     # … but may have so many bytes, and no more than these
@@ -23,8 +27,8 @@ LOG_LINES, LOG_BYTES = 50, 8192
 MOST_LINE = 900                 # characters of a line in the system log
 
 
-def keep(config: Config, crash: Crash, log: bytes) -> None:
-    """Write the record where it can be written; log: of the system."""
+def keep(config: Config, crash: Crash, log: bytes) -> Written | None:
+    """Write the record where it can be written; log: of the system.  None: there is none."""
     why = []
     for way in (_to_journal, _to_archive):
         try:
@@ -35,29 +39,33 @@ def keep(config: Config, crash: Crash, log: bytes) -> None:
             raise
         except Exception as error:
             why.append(f"{type(error).__name__}: {error}")
-    _to_system_log(config, crash, " ".join(why))
+    to_system_log(config, f"{title(crash)} (process {crash.pid}); it could not be recorded: "
+                  + " ".join(why))
+    return None
 
 
-def _to_journal(config: Config, crash: Crash, log: bytes) -> None:
+def _to_journal(config: Config, crash: Crash, log: bytes) -> Written:
     """Raises LastlogError where there is none, or no room for it."""
     site, now = config.site, moment(config.site)
     journal = journal_device.find(site)
     share = max(journal.capacity // SHARE, LEAST_TEXT)
     try:
-        _append(config, journal, render(crash, min(share, MOST_TEXT), log), now, title(crash))
+        return _append(config, journal, render(crash, min(share, MOST_TEXT), log), now,
+                       title(crash))
     except LastlogError as error:
         room = journal.room() if error.code == "no-space" else 0
         if not room:
             raise
-        _append(config, journal, render(crash, room, log), now, title(crash))
+        return _append(config, journal, render(crash, room, log), now, title(crash))
 
 
 def _append(config: Config, journal: journal_device.Journal, body: bytes, now: Moment,
-            label: str) -> None:
+            label: str) -> Written:
     journal.append("coredump", body, now, this_boot(config.site).number, label)
+    return body, now.time
 
 
-def _to_archive(config: Config, crash: Crash, log: bytes) -> None:
+def _to_archive(config: Config, crash: Crash, log: bytes) -> Written:
     """Raises LastlogError where it cannot be saved."""
     from ..archive import Archive
     from ..diagnose import explain
@@ -72,16 +80,13 @@ def _to_archive(config: Config, crash: Crash, log: bytes) -> None:
     result = Archive(config.archive, config.archive_limit).save([record])
     if result.skipped:
         raise LastlogError("no-space", result.skipped[0].why)
+    return body, now.time
 
 
-def _to_system_log(config: Config, crash: Crash, why: str) -> None:
-    """One line, which says no more than what happened, and why there is no more.
-
-    Through stdin: nothing of a crash is an argument of a program.
-    """
+def to_system_log(config: Config, line: str) -> None:
+    """One line, through stdin: nothing of a crash is an argument of a program."""
     from .. import programs
 
-    line = f"{title(crash)} (process {crash.pid}); it could not be recorded: {why}"
     line = "".join(char if char.isprintable() else "?" for char in line)[:MOST_LINE]
     status, _ = programs.run(config.site, ["logger", "-t", "lastlog", "-p", "daemon.err"],
                              stdin=line.encode("utf-8", "replace") + b"\n", seconds=PATIENCE)

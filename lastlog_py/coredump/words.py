@@ -11,7 +11,7 @@ from typing import Any
 from .shape import program
 from .signature import SENT, culprits, helpers
 
-__all__ = ["HOW", "cause", "file_name", "place", "signal", "title"]
+__all__ = ["HOW", "cause", "file_name", "place", "signal", "title", "to_open"]
 
 Dict = dict[str, Any]
 
@@ -174,3 +174,27 @@ def _integer(value: str | None) -> int | None:
 
 def _address(dump: Dict) -> str:
     return f"address {dump['fault_address']}" if dump["fault_address"] else "an address"
+
+
+def to_open(record: Dict) -> list[str]:
+    """The commands for a PC that fetch the reduced core of `record`, and open it in gdb; [] where
+    there is none.  DIR: the unstripped files, where they are on the router.
+
+    They are for a shell, and a program may have any name: what is no plain path is not in them.
+    """
+    core, dump = record.get("core"), record["coredump"]
+    if not core or not dump:
+        return []
+    file = f"{record['id']}.core"
+    path = core["path"] if _is_plain(core["path"]) else f"/PATH/TO/{file}.gz"
+    program = dump["executable"] if _is_plain(dump["executable"] or "") else "/PROGRAM"
+    return [f"ssh root@ROUTER cat {path} | gunzip > {file}",
+            f"gdb -iex 'set sysroot DIR' DIR{program} {file}"]
+
+
+def _is_plain(path: str) -> bool:
+    """Whether it means itself to a shell."""
+    return path.startswith("/") and path.isascii() and not path.strip(_PLAIN)
+
+
+_PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._+-"

@@ -333,6 +333,7 @@ def _row(record: Dict, records: list[Dict], limits: Limits) -> Dict:
         "state_words": STATES.get(record["state"], record["state"]),
         "size": words.size(record["source"]["size"]),
         "count": record["count"] or 1,
+        "has_core": bool(record.get("core")),
         "mates": [{"id": each["id"], "label": words.label(each)} for each in mates[:8]],
     }
 
@@ -421,7 +422,15 @@ def _open_dump(record: Dict, limits: Limits) -> Dict:
                       for name, value in list(crashed["registers"].items())[:limits.frames]],
         "modules": _modules(core, limits),
         "command": f"lastlog symbolize {record['id']} --debug DIR",
+        "core": _core(record),
     }
+
+
+def _core(record: Dict) -> Dict | None:
+    """The reduced core beside the record, and the commands that open it."""
+    core = record.get("core")
+    return {"path": core["path"], "size": words.size(core["size"]),
+            "commands": program.to_open(record)} if core else None
 
 
 def _modules(core: Dict, limits: Limits) -> list[Dict]:
