@@ -164,8 +164,9 @@ def _with_cores(config: Config, records: list[Record]) -> tuple[list[Record], li
     """`records` with the reduced cores that belong to them, and which cores belong to none."""
     cores = _archive(config).cores()
     found = [record._replace(core=cores.pop(record.id, None)) for record in records]
-    return found, [Problem(core.path, "no record here belongs to this core: lastlog backtrace --core "
-                           f"reads it, unpacked; lastlog clear --saved {name} deletes it", "info")
+    return found, [Problem(core.path, "no record here belongs to this core: lastlog backtrace "
+                           f"--core reads it, unpacked; lastlog clear --saved {name} deletes it",
+                           "info")
                    for name, core in cores.items()]
 
 

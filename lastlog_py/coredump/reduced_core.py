@@ -161,7 +161,7 @@ def plan(core: Core, context: Context, notes: Notes, limit: int, stacks: list[li
     if not text:
         return None
     chosen = _Chosen(layout, context.memory, limit - len(text), deadline)
-    for start, size in _wanted(core, context, stacks):
+    for start, size in _wanted(layout, context, stacks):
         if chosen.is_full:
             break
         chosen.add(start, size)
@@ -293,8 +293,9 @@ class _Chosen:
         end = start + size + PAGE - 1 & ~(PAGE - 1)
         start &= ~(PAGE - 1)
         for row in self.layout.at(start, end):
-            for piece in self._missing(max(start, row.address), min(end, row.end)):
-                self._take(*piece, row.flags)
+            if row.flags:               # a guard page is no memory, though /proc shows zeros there
+                for piece in self._missing(max(start, row.address), min(end, row.end)):
+                    self._take(*piece, row.flags)
 
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """What of it is not kept yet."""
@@ -334,22 +335,24 @@ class _Chosen:
 # --- what is wanted: (address, size), the most important first
 
 
-def _wanted(core: Core, context: Context, stacks: list[list[int]]) -> Iterator[tuple[int, int]]:
+def _wanted(layout: _Layout, context: Context, stacks: list[list[int]]
+            ) -> Iterator[tuple[int, int]]:
+    core = layout.core
     pointers = _pointers(core, stacks)
     crashed, others = pointers[:1], pointers[1:]
     program = _image(context, core.auxv.get(AT_PHDR))
-    yield from _windows(crashed, NEAR)
+    yield from _windows(layout, crashed, NEAR)
     if program is not None:
         yield from _list_of_files(program, _image(context, core.auxv.get(AT_BASE)))
     yield from _first_pages(context)
     yield from _pointed_to(core, 0, 1)
-    yield from _windows(crashed, FAR)
-    yield from _windows(others, NEAR)
+    yield from _windows(layout, crashed, FAR)
+    yield from _windows(layout, others, NEAR)
     if program is not None:
         yield from _data(program)
     yield from _pointed_to(core, 1, len(core.threads))
-    yield from _windows(others, FAR)
-    yield from _windows(pointers, WHOLE)
+    yield from _windows(layout, others, FAR)
+    yield from _windows(layout, pointers, WHOLE)
 
 
 def _pointers(core: Core, stacks: list[list[int]]) -> list[list[int]]:
@@ -361,12 +364,12 @@ def _pointers(core: Core, stacks: list[list[int]]) -> list[list[int]]:
             for index, first in enumerate(own)]
 
 
-def _windows(pointers: list[list[int]], size: int) -> Iterator[tuple[int, int]]:
-    """The stacks from a little below their pointers on; the next mapping is another's."""
-    for each in pointers:
-        for pointer in each:
-            start = max(pointer - BELOW_STACK, 0)
-            yield start, pointer + size - start
+def _windows(layout: _Layout, pointers: list[list[int]], size: int) -> Iterator[tuple[int, int]]:
+    """The stacks from a little below their pointers on; the next mapping is another thread's."""
+    for pointer in (pointer for each in pointers for pointer in each):
+        start = max(pointer - BELOW_STACK, 0)
+        end = next((row.end for row in layout.at(pointer, pointer + 1)), pointer + size)
+        yield start, min(end, pointer + size) - start
 
 
 def _image(context: Context, address: int | None) -> Image | None:
