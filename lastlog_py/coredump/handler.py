@@ -337,7 +337,7 @@ class _Job:
 
     def _tell_lost_core(self, error: BaseException) -> None:
         """The record stands already, so in the system log."""
-        why = error.message if isinstance(error, LastlogError) else _told(error)
+        why = f"{error.message} {error.hint}" if isinstance(error, LastlogError) else _told(error)
         try:
             outlet.to_system_log(self.config, f"No core of {self.crash.name or 'the program'} "
                                  f"(process {self.crash.pid}) was kept: {why}")

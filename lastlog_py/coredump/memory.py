@@ -93,6 +93,10 @@ class Memory:
             page = self._pages[address] = self._whole(address, PAGE)
         return page
 
+    def past_cache(self, address: int, size: int) -> bytes:
+        """As `read`, of what is needed once."""
+        return self._whole(address, size)
+
     def _whole(self, address: int, size: int) -> bytes:
         """What `_fetch` gives, and goes on to give where that was only the first part."""
         data = self._fetch(address, size) if address < TOP else b""

@@ -43,7 +43,7 @@ PT_DYNAMIC, ET_CORE = 2, 4
 AT_PHDR, AT_BASE = 3, 7
 MOST_NOTES = 1 << 20            # bytes of all notes together
 SMALL_NOTE = 1024               # of one that is not a list of files: registers of every kind
-BELOW_STACK = 1024              # what a function may use below its stack pointer (ABIs' red zones)
+BELOW_STACK = 320               # what a function may use below its stack pointer: an ABI's red zone
 NEAR, FAR, WHOLE = 16 << 10, 128 << 10, 64 << 20        # of a stack, from its pointer on
 MOST_MODULES, MOST_VDSO = 128, 64 << 10
 MOST_PIECES = 4096
@@ -71,18 +71,21 @@ class Notes:
         self._left -= len(desc) + 32
 
     def encoded(self, order: str, room: int) -> bytes:
-        """Those for which there is room, in the order in which they came.
+        """Those for which there is room, in the order in which they came; none without the crashed
+        thread's registers.
 
-        The crashed thread's go first, then the files, the other threads, and what else there is of
-        threads that are there.
+        These go first, then what else there is of it, the files, the other threads, and what else
+        there is of threads that are there.
         """
         texts = [_note(order, *row) for row in self.rows]
         chosen: set[int] = set()
-        for rank in range(4):
+        for rank in range(5):
             for index, (own, thread) in enumerate(self._ranks()):
-                if own == rank and len(texts[index]) <= room and (own < 3 or thread in chosen):
+                if own == rank and len(texts[index]) <= room and (own < 4 or thread in chosen):
                     chosen.add(index)
                     room -= len(texts[index])
+            if not chosen:
+                break
         return b"".join(texts[index] for index in sorted(chosen))
 
     def _ranks(self) -> Iterator[tuple[int, int]]:
@@ -91,11 +94,11 @@ class Notes:
         for index, (name, kind, _) in enumerate(self.rows):
             if name == b"CORE" and kind == NT_PRSTATUS:
                 thread, seen = index, seen + 1
-                yield (0 if seen == 1 else 2), thread
+                yield (0 if seen == 1 else 3), thread
             elif name == b"CORE" and kind in LIMITS:
-                yield (1 if kind == NT_FILE else 0), thread
+                yield (2 if kind == NT_FILE else 1), thread
             else:
-                yield 3, thread
+                yield 4, thread
 
 
 def _note(order: str, name: bytes, kind: int, desc: bytes) -> bytes:
@@ -140,7 +143,7 @@ class ReducedCore:
         for start, end, _ in self._pieces:
             for at in range(start, end, CHUNK):
                 size = min(CHUNK, end - at)
-                data = self._memory.read(at, size)
+                data = self._memory.past_cache(at, size)
                 _check_time(self._deadline)
                 if len(data) != size:
                     raise LastlogError("io", "The program went away while its memory was read.")
@@ -289,9 +292,8 @@ class _Chosen:
         self.is_full = False
 
     def add(self, start: int, size: int) -> None:
-        """Keep the pages of this, as far as they are mapped, there, and not kept already."""
-        end = start + size + PAGE - 1 & ~(PAGE - 1)
-        start &= ~(PAGE - 1)
+        """Keep this, as far as it is mapped, there, and not kept already."""
+        end = start + size
         for row in self.layout.at(start, end):
             if row.flags:               # a guard page is no memory, though /proc shows zeros there
                 for piece in self._missing(max(start, row.address), min(end, row.end)):
@@ -325,7 +327,7 @@ class _Chosen:
         while done < size:
             _check_time(self.deadline)
             wanted = min(CHUNK, size - done)
-            got = len(self.memory.read(start + done, wanted))
+            got = len(self.memory.past_cache(start + done, wanted))
             done += got
             if got < wanted:
                 break
@@ -343,16 +345,23 @@ def _wanted(layout: _Layout, context: Context, stacks: list[list[int]]
     program = _image(context, core.auxv.get(AT_PHDR))
     yield from _windows(layout, crashed, NEAR)
     if program is not None:
-        yield from _list_of_files(program, _image(context, core.auxv.get(AT_BASE)))
-    yield from _first_pages(context)
-    yield from _pointed_to(core, 0, 1)
+        yield from _pages(_list_of_files(program, _image(context, core.auxv.get(AT_BASE))))
+    yield from _pages(_first_pages(context))
+    yield from _pages(_pointed_to(core, 0, 1))
     yield from _windows(layout, crashed, FAR)
     yield from _windows(layout, others, NEAR)
     if program is not None:
-        yield from _data(program)
-    yield from _pointed_to(core, 1, len(core.threads))
+        yield from _pages(_data(program))
+    yield from _pages(_pointed_to(core, 1, len(core.threads)))
     yield from _windows(layout, others, FAR)
     yield from _windows(layout, pointers, WHOLE)
+
+
+def _pages(wanted: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The whole pages that it is in."""
+    for start, size in wanted:
+        first = start & ~(PAGE - 1)
+        yield first, (start + size + PAGE - 1 & ~(PAGE - 1)) - first
 
 
 def _pointers(core: Core, stacks: list[list[int]]) -> list[list[int]]:
