@@ -157,7 +157,7 @@ def plan(core: Core, context: Context, notes: Notes, limit: int, stacks: list[li
     stacks: where else than at its stack pointer each thread of the core has a stack in use.
     deadline: on time.monotonic(), also for what is made; past it LastlogError is raised.
     """
-    if core.head is None or core.machine is None:
+    if core.head is None or core.machine is None or not core.threads:
         return None
     layout = _Layout(core, limit)
     text = notes.encoded(core.head.order, (limit - layout.header_size) // 2)

@@ -257,7 +257,8 @@ def test_whatever_is_broken_it_can_be_opened(name: str, limit: int,
         return
     check_with_pyelftools(whole)
     again = read(whole)
-    assert again is not None and not again.core.truncated and again.core.threads
+    assert again is not None and not again.core.truncated
+    assert again.core.threads or flips          # a status can be broken itself
 
 
 @settings(max_examples=150, deadline=None)
