@@ -566,6 +566,8 @@ def clear(config: Config, what: str = "memory", names: Sequence[str] = (),
     if what in ("memory", "all"):
         with _archive(config).standing_still():
             _clear_memory(config, seen, names, force, cleared, kept)
+        _drop_cores(config, [record for record in seen.captured() if record.id in cleared
+                             and record.state == "captured"], kept)
     if what in ("saved", "all"):
         _clear_saved(config, seen, names, cleared, kept)
     return {"cleared": list(dict.fromkeys(cleared)),
@@ -594,8 +596,15 @@ def _clear_memory(config: Config, seen: Survey, names: Sequence[str], force: boo
             cleared.append(record.id)
     if any(place.zone and place.zone[0] == "pmsg" for place in done):
         _mark_again(config, seen)
-    archive.drop_cores([record.id for record in safe if record.id in cleared
-                        and record.state == "captured"])
+
+
+def _drop_cores(config: Config, gone: list[Record], kept: dict[str, str]) -> None:
+    """Delete the reduced cores of records that were nowhere but in memory."""
+    try:
+        _archive(config).drop_cores([record.id for record in gone if record.core])
+    except LastlogError as error:
+        kept.update({record.id: f"its core is still there: {error.message} {error.hint}"
+                     for record in gone if record.core})
 
 
 def _mark_again(config: Config, seen: Survey) -> None:

@@ -241,6 +241,8 @@ class _Job:
         take_core(self.crash, core)
         if core.auxv.get(AT_SECURE):
             _keep_private(self.crash, "it was started with the rights of its file")
+        if self.process is None and core.threads and core.threads[0].tid != self.arguments.tid:
+            _keep_private(self.crash, "its thread had another number in a pid namespace of its own")
         if core.machine is None or not core.threads:
             return
         self.stage = "finding the program's files"

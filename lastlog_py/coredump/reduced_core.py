@@ -45,6 +45,9 @@ MOST_NOTES = 1 << 20            # bytes of all notes together
 SMALL_NOTE = 1024               # of one that is not a list of files: registers of every kind
 BELOW_STACK = 320               # what a function may use below its stack pointer: an ABI's red zone
 NEAR, FAR, WHOLE = 16 << 10, 128 << 10, 64 << 20        # of a stack, from its pointer on
+# Below this limit bytes count, above it whole pages do: elfutils takes every mapping to begin and
+# end with a page (libdwfl/segment.c), and would read a piece that does not at the wrong place.
+TIGHT = 16 << 10
 MOST_MODULES, MOST_VDSO = 128, 64 << 10
 MOST_PIECES = 4096
 MOST_PATH = 4096
@@ -180,11 +183,12 @@ def _check_time(deadline: float) -> None:
 class _Layout:
     """The mappings, in order and none overlapping, and the headers that tell of them."""
 
-    __slots__ = ("core", "empty", "header_size", "row_size", "rows", "starts")
+    __slots__ = ("core", "empty", "header_size", "row_size", "rows", "starts", "unit")
 
     def __init__(self, core: Core, limit: int) -> None:
         assert core.machine is not None
         self.core = core
+        self.unit = 1 if limit < TIGHT else PAGE    # of what is kept
         wide = core.machine.bits == 64
         self.row_size = 56 if wide else 32
         self.rows = _mappings(core, core.machine.mask + 1)
@@ -293,7 +297,9 @@ class _Chosen:
 
     def add(self, start: int, size: int) -> None:
         """Keep this, as far as it is mapped, there, and not kept already."""
-        end = start + size
+        unit = self.layout.unit
+        end = start + size + unit - 1 & -unit
+        start &= -unit
         for row in self.layout.at(start, end):
             if row.flags:               # a guard page is no memory, though /proc shows zeros there
                 for piece in self._missing(max(start, row.address), min(end, row.end)):
@@ -313,10 +319,11 @@ class _Chosen:
     def _take(self, start: int, end: int, flags: int) -> None:
         """A piece needs a header, and may part a mapping in two, which needs another."""
         room = self.left - 2 * self.layout.row_size
-        if room <= 0 or len(self.pieces) >= MOST_PIECES:
+        fits = room & -self.layout.unit
+        if fits <= 0 or len(self.pieces) >= MOST_PIECES:
             self.is_full = True
             return
-        size = self._readable(start, min(end - start, room))
+        size = self._readable(start, min(end - start, fits))
         if size:
             self.pieces.append((start, start + size, flags))
             self.left = room - size
