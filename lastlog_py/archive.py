@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from . import archive_cores
-from .archive_cores import CoreFile, first_to_go
+from .archive_cores import Beside, first_to_go
 from .archive_file import HEAD, MOST, Entry, Found, is_foreign, pack, parse, unpack
 from .archive_folder import (
     ELSEWHERE,
@@ -32,6 +32,7 @@ from .archive_folder import (
     create,
     explained,
     id_of,
+    is_beside,
     is_core,
     is_leftover,
     is_record,
@@ -41,6 +42,7 @@ from .archive_folder import (
     remove,
     shown,
     size_of,
+    symbols_name,
     sync,
     sync_parents,
     temporary,
@@ -75,7 +77,7 @@ class _Shelf(NamedTuple):
     """What the directory holds, by what it is."""
 
     files: list[Saved]
-    cores: list[CoreFile]               # beside records, in the order in which they go
+    beside: list[Beside]                # cores and symbols, in the order in which they go
     leftovers: list[str]                # temporary files of an interrupted save
     strangers: list[str]                # names that are not ours: left alone
 
@@ -130,23 +132,32 @@ class Archive:
         return Found(record._replace(id=id, state="saved") if record else None, problem)
 
     def ids(self) -> list[str]:
-        """The ids of all files, the damaged ones and cores too: what `delete` can delete."""
+        """The ids of all files, damaged ones and cores too: what `delete` can delete."""
         try:
             with Opened(self.path) as folder:
                 shelf = _survey(folder)
         except OSError:
             return []
         return list(dict.fromkeys([id_of(each.name) for each in shelf.files]
-                                  + [each.id for each in shelf.cores]))
+                                  + [each.id for each in shelf.beside]))
 
     def cores(self) -> dict[str, Core]:
         """The reduced cores by the ids of their records, which need not be saved yet."""
         try:
             with Opened(self.path) as folder:
                 return {each.id: Core(f"{self.path}/{each.name}", each.size)
-                        for each in archive_cores.look(folder)}
+                        for each in archive_cores.look(folder) if is_core(each.name)}
         except OSError:
             return {}
+
+    def symbols(self, id: str) -> str | None:
+        """The path of the file with the names and lines of the record's frames."""
+        try:
+            with Opened(self.path) as folder:
+                there = archive_cores.is_ours(folder, symbols_name(id))
+        except OSError:
+            return None
+        return f"{self.path}/{symbols_name(id)}" if there else None
 
     def holds(self, id: str) -> bool:
         """Whether the saved copy stands, reads back right, and would outlive a power cut now."""
@@ -214,6 +225,23 @@ class Archive:
             except FileNotFoundError:
                 return DeleteResult([], [Skipped(id, _ABSENT) for id in wanted])
 
+    def lay_symbols(self, id: str, text: str) -> str:
+        """Put the names and lines of a saved record's frames beside it; the file's path.
+
+        Raises LastlogError, also where that would take more than the limit.
+        """
+        packed = text.encode("utf-8", "replace")
+        with Translated(self.path), Opened(self.path) as folder:
+            lock(folder, self.path)
+            if not _is_ours(folder, record_name(id)):
+                raise LastlogError("not-found", f"{id} {_ABSENT}.", "Save it first.")
+            before = size_of(folder, symbols_name(id)) or 0
+            if self.usage() - before + len(packed) > self.limit:
+                raise LastlogError("no-space", f"{len(packed)} bytes do not fit into the archive.",
+                                   "Delete saved records, or raise option archive_limit.")
+            _write(folder, symbols_name(id), packed)
+        return f"{self.path}/{symbols_name(id)}"
+
     def drop_cores(self, ids: Iterable[str]) -> None:
         """Delete the cores beside these records, which are in no archive and gone."""
         names = [core_name(id) for id in ids if id in self.cores()]
@@ -230,7 +258,7 @@ class _Writer:
         """wanted: ids of what is to be saved."""
         self.folder, self.path, self.limit = folder, archive.path, archive.limit
         shelf = _survey(folder, wanted)
-        self.files, self.cores = shelf.files, shelf.cores
+        self.files, self.beside = shelf.files, shelf.beside
         remove(folder, shelf.leftovers)
         if not self.files:
             sync_parents(self.path)
@@ -264,11 +292,11 @@ class _Writer:
             if last and excess > 0:
                 self._drop(self._going(last, [each for each in self.files if each != last], 0))
             elif excess > 0:
-                self._drop([each.name for each in first_to_go(self.cores, excess)])
+                self._drop([each.name for each in first_to_go(self.beside, excess)])
 
     def _used(self, files: Iterable[Saved]) -> int:
-        """Bytes of these files and all cores."""
-        return sum(each.size for each in files) + sum(each.size for each in self.cores)
+        """Bytes of these files and of all that lies beside records."""
+        return sum(each.size for each in files) + sum(each.size for each in self.beside)
 
     def _add(self, record: Record) -> None:
         """Write one record, then remove what has to go for it; a full disk turns that round."""
@@ -304,27 +332,27 @@ class _Writer:
 
     def _going(self, incoming: Saved, others: list[Saved], least: int) -> list[str]:
         """The names of what goes for `incoming`: as much as the limit demands, and at least
-        `least` bytes; cores before any record."""
+        `least` bytes; what lies beside records before any record."""
         needed = max(self._used(others) + incoming.size - self.limit, least)
-        cores = first_to_go(self.cores, needed)
-        going = victims(incoming, others, needed - sum(each.size for each in cores))
+        beside = first_to_go(self.beside, needed)
+        going = victims(incoming, others, needed - sum(each.size for each in beside))
         if going is None:
             raise _no_room(incoming, sum(each.size for each in others), self.limit,
                            disk=least > 0)
-        return [each.name for each in cores] + [each.name for each in going]
+        return [each.name for each in beside] + [each.name for each in going]
 
     def _write(self, name: str, packed: bytes) -> None:
         with Translated(self.path):
             _write(self.folder, name, packed)
 
     def _drop(self, going: list[str]) -> None:
-        here = [each.name for each in self.files] + [each.name for each in self.cores]
+        here = [each.name for each in self.files] + [each.name for each in self.beside]
         names = set(here).intersection(going)
         if names:
             with Translated(self.path):
                 remove(self.folder, names)
             self.files = [each for each in self.files if each.name not in names]
-            self.cores = [each for each in self.cores if each.name not in names]
+            self.beside = [each for each in self.beside if each.name not in names]
 
 
 # The directory
@@ -351,7 +379,7 @@ def _survey(folder: int, known: Collection[str] = ()) -> _Shelf:
                 shelf.strangers.append(name)
         elif is_leftover(name):
             shelf.leftovers.append(name)
-        elif not is_core(name) and (each := _examined(folder, name)):
+        elif not is_beside(name) and (each := _examined(folder, name)):
             shelf.files.append(each)
     return shelf
 
@@ -463,8 +491,8 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
     result = DeleteResult([], [])
     for id in ids:
         try:
-            _unlink(folder, [name for name in (record_name(id), core_name(id))
-                             if _is_ours(folder, name)], id)
+            names = (record_name(id), core_name(id), symbols_name(id))
+            _unlink(folder, [name for name in names if _is_ours(folder, name)], id)
             result.deleted.append(id)
         except FileNotFoundError:
             result.kept.append(Skipped(id, _ABSENT))
@@ -477,7 +505,7 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
 
 
 def _unlink(folder: int, names: list[str], id: str) -> None:
-    """A record's file and its core's, as far as they are there."""
+    """A record's file and what lies beside it, as far as they are there."""
     if not names:
         raise FileNotFoundError(id)
     for name in names:

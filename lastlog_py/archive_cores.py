@@ -2,7 +2,8 @@
 
 The name tells whose it is: RECORD.core.gz.  It goes with its record, and may come before it, for
 the record can wait in the journal.  All cores share the archive's limit with the records and go
-before any of these does: first those whose record is not saved, then the oldest.
+before any of these does: first those whose record is not saved, then the oldest.  So does what
+`symbolize --save` lays beside a record, RECORD.symbols.txt.
 
 The core handler writes them, as root and with what a crashed program left, so on the hot path:
 imports next to nothing.
@@ -23,6 +24,7 @@ from .archive_folder import (
     core_name,
     create,
     id_of,
+    is_beside,
     is_core,
     is_leftover,
     is_record,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[bytes]: ...
 
-__all__ = ["CoreFile", "first_to_go", "is_ours", "look", "save"]
+__all__ = ["Beside", "first_to_go", "is_ours", "look", "save"]
 
 RECORD_ROOM = 16384                     # bytes of the limit that are left to the core's own record
 PIECE = 1 << 16
@@ -57,40 +59,40 @@ _GZIP, _LEVEL = 31, 6                   # zlib's wbits: 32 KiB window, gzip head
 _ELF = b"\x7fELF"
 
 
-class CoreFile:
-    """One core in the archive."""
+class Beside:
+    """One file beside a record: a core, or symbols."""
 
     __slots__ = ("id", "name", "size", "time")
 
     def __init__(self, name: str, size: int, time: int) -> None:
         self.name = name
         self.id = id_of(name)           # of its record
-        self.size = size                # bytes, packed
+        self.size = size                # bytes
         self.time = time                # nanoseconds: when it was written, by the clock of then
 
 
-def look(folder: int, known: Collection[str] = ()) -> list[CoreFile]:
-    """The cores in the directory, in the order in which they go.
+def look(folder: int, known: Collection[str] = ()) -> list[Beside]:
+    """What lies beside records in the directory, in the order in which it goes.
 
     known: ids of records that are about to be saved.
     """
     names = set(os.listdir(folder))
     found = []
     for name in names:
-        if is_core(name) and is_ours(folder, name):
+        if is_beside(name) and is_ours(folder, name):
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError:
                 continue                # it has just been deleted
-            found.append(CoreFile(name, status.st_size, status.st_mtime_ns))
+            found.append(Beside(name, status.st_size, status.st_mtime_ns))
     saved = {id_of(name) for name in names if is_record(name)}.union(known)
     return sorted(found, key=lambda core: (core.id in saved, core.time, core.name))
 
 
-def first_to_go(cores: list[CoreFile], needed: int) -> list[CoreFile]:
-    """Those of `cores` that go so that `needed` bytes get free; all, if these are too few."""
+def first_to_go(files: list[Beside], needed: int) -> list[Beside]:
+    """Those of `files` that go so that `needed` bytes get free; all, if these are too few."""
     going = []
-    for each in cores:
+    for each in files:
         if needed <= 0:
             break
         going.append(each)
@@ -99,10 +101,12 @@ def first_to_go(cores: list[CoreFile], needed: int) -> list[CoreFile]:
 
 
 def is_ours(folder: int, name: str) -> bool:
-    """Whether it is a core of lastlog's, whole or half-written, by its name and how it begins."""
+    """Whether lastlog laid it beside a record, whole or half, by its name and how a core begins."""
     whole = name[1:-4] if is_leftover(name) else name
-    if not is_core(whole) or size_of(folder, name) is None:
+    if not is_beside(whole) or size_of(folder, name) is None:
         return False
+    if not is_core(whole):
+        return True
     try:
         file = os.open(name, READ, dir_fd=folder)
     except OSError:

@@ -16,9 +16,9 @@ import time
 from .errors import LastlogError
 
 __all__ = ["ELSEWHERE", "FOLDER", "NEW", "READ", "Opened", "Translated", "away", "core_name",
-           "create", "explained", "id_of", "is_core", "is_leftover", "is_record", "is_there",
-           "lock", "record_name", "remove", "shown", "size_of", "sync", "sync_parents",
-           "temporary"]
+           "create", "explained", "id_of", "is_beside", "is_core", "is_leftover", "is_record",
+           "is_there", "lock", "record_name", "remove", "shown", "size_of", "symbols_name", "sync",
+           "sync_parents", "temporary"]
 
 TYPE_CHECKING = False           # the type checker takes it for true; typing costs half a start
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 ELSEWHERE = "set another directory with option archive"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_RECORD, _CORE = ".gz", ".core.gz"
+_RECORD, _CORE, _SYMBOLS = ".gz", ".core.gz", ".symbols.txt"
 _KINDS, _HEX = frozenset("abcdefghijklmnopqrstuvwxyz"), frozenset("0123456789abcdef")
 
 
@@ -47,9 +47,14 @@ def core_name(id: str) -> str:
     return id + _CORE
 
 
+def symbols_name(id: str) -> str:
+    """The file with the names and lines of the record's frames."""
+    return id + _SYMBOLS
+
+
 def id_of(name: str) -> str:
-    """Of the record whose file it is, or whose core."""
-    return name.removesuffix(_RECORD).removesuffix(_CORE.removesuffix(_RECORD))
+    """Of the record whose file it is, or beside which it lies."""
+    return name.partition(".")[0]
 
 
 def is_record(name: str) -> bool:
@@ -60,6 +65,11 @@ def is_record(name: str) -> bool:
 def is_core(name: str) -> bool:
     """Whether lastlog would name a reduced core so."""
     return name.endswith(_CORE) and _is_id(name.removesuffix(_CORE))
+
+
+def is_beside(name: str) -> bool:
+    """Whether lastlog would name so what lies beside a record: its core, or its symbols."""
+    return is_core(name) or (name.endswith(_SYMBOLS) and _is_id(name.removesuffix(_SYMBOLS)))
 
 
 def _is_id(text: str) -> bool:
@@ -76,7 +86,7 @@ def temporary(name: str) -> str:
 
 def is_leftover(name: str) -> bool:
     """Whether it is such a file."""
-    return name == temporary(name[1:-4]) and (is_record(name[1:-4]) or is_core(name[1:-4]))
+    return name == temporary(name[1:-4]) and (is_record(name[1:-4]) or is_beside(name[1:-4]))
 
 
 def shown(name: str) -> str:

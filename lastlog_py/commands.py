@@ -12,7 +12,7 @@ from . import __version__, cache, harvest, printing, service, store
 from .archive_file import is_id
 from .cli import cache_name, system_log, write
 from .config import Config, load
-from .errors import LastlogError, code_of, unexpected
+from .errors import LastlogError, unexpected
 from .medium.geometry import Geometry, parity_bytes
 from .record import KINDS
 
@@ -121,17 +121,10 @@ def _backtrace(_config: Config, asked: argparse.Namespace) -> Done:
 def _symbolize(config: Config, asked: argparse.Namespace) -> Done:
     reply = service.symbolize(config, asked.record, asked.debug)
     if asked.save:
-        _save_beside(f"{asked.record}.symbols.txt", printing.PRINTERS["symbolize"](reply))
+        path = service.lay_symbols(config, reply, asked.record,
+                                   printing.PRINTERS["symbolize"](reply) + "\n")
+        print(printing.safe(f"lastlog: saved as {path}"), file=sys.stderr)
     return reply, False
-
-
-def _save_beside(path: str, text: str) -> None:
-    try:
-        with open(path, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        raise LastlogError(code_of(error), f"{path} cannot be written: {error.strerror}.",
-                           "Go where you may write, or leave out --save.") from error
 
 
 def _harvest(config: Config, _asked: argparse.Namespace) -> Done:
@@ -271,10 +264,11 @@ def _backtracing(parser: argparse.ArgumentParser) -> None:
 def _symbolizing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("record", metavar="RECORD", help="a record's id, its file, or its text")
     parser.add_argument("--debug", metavar="DIR", action="append", required=True,
-                        help="where the unstripped files are, as a buildroot's staging_dir; may be "
-                        "given more than once")
+                        help="where the unstripped files are, as a buildroot's staging_dir, or one "
+                        "such file; may be given more than once")
     parser.add_argument("--save", action="store_true", help="also write what is printed to "
-                        "RECORD.symbols.txt: beside the record's file, or here for an id")
+                        "RECORD.symbols.txt: beside the record's file, which for an id is in the "
+                        "archive, or here if it is not saved")
 
 
 def number(text: str) -> int:

@@ -123,6 +123,8 @@ class Record(NamedTuple):
     kernel: Kernel | None = None        # kind kernel only
     coredump: dict[str, Any] | None = None  # kind coredump only
     core: Core | None = None            # kind coredump only; None: none is kept.  Not in its file
+    symbols: str | None = None          # path of the file beside it with names and lines, which
+                                        # `symbolize --save` made; like core, not in its own
     raw: bytes | None = None            # the bytes as captured, where `text` cannot stand for
                                         # them (no UTF-8, not decompressed whole); not in the JSON
 

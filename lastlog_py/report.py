@@ -80,6 +80,7 @@ def facts(record: Dict) -> list[tuple[str, str]]:
             ("Hardware", kernel.get("hardware")),
             ("Signature", record["signature"]),
             ("Core", _core(record)),
+            ("Symbols", record.get("symbols")),
             ("Found in", _found_in(record["source"])))
     return [(name, _line(value)) for name, value in rows if value]
 
@@ -174,16 +175,23 @@ def _dump_frame(number: int, entry: Dict) -> list[str]:
 
 
 def symbols_from(record: Dict) -> list[str]:
-    """The command that names functions and lines, and the files that it needs; [] for none."""
+    """The command that names functions and lines, and the files that it needs, each with the
+    command that does it for that one; [] for none."""
+    from .coredump import words  # as above
+
     dump = record["coredump"]
     used = {each["module"] for thread in dump["threads"] for each in thread["frames"]}
-    rows = [f"  {_module(each)}" for each in dump["modules"] if each["path"] in used
+    rows = [each for each in dump["modules"] if each["path"] in used
             and (each["build_id"] or each.get("text_id"))]
     if any("debug" in each for each in dump["modules"]):       # it has been done
-        return ["Files:", *rows] if rows else []
-    name = "FILE" if record["state"] == "file" else record["id"]
-    return [f"With the unstripped files in DIR, lastlog symbolize {name} --debug DIR names the "
-            "functions and lines of", *rows] if rows else []
+        return ["Files:", *(f"  {_module(each)}" for each in rows)] if rows else []
+    lines = [f"With the unstripped files in DIR, {words.to_symbolize(record)} names the functions "
+             "and lines of"] if rows else []
+    for each in rows:
+        lines.append(f"  {_module(each)}")
+        lines += [f"      {words.to_symbolize(record, each['path'])}"] \
+            if each["path"].startswith("/") else []
+    return lines
 
 
 def _core(record: Dict) -> str | None:

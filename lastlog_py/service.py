@@ -17,7 +17,7 @@ from . import __version__, archive_file, attribution, boots, cache, ledger, read
 from .archive import Archive
 from .boot import moment, this_boot
 from .config import Config
-from .errors import LastlogError
+from .errors import LastlogError, code_of
 from .ledger import BootEntry
 from .medium import collect as medium
 from .medium.collect import Found, Place
@@ -25,8 +25,8 @@ from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
 from .record import Problem, Record, Source, captured, clock_was_set, from_dict, to_dict
 
-__all__ = ["backtrace", "clear", "decode", "get", "list_records", "page_model", "save", "status",
-           "symbolize"]
+__all__ = ["backtrace", "clear", "decode", "get", "lay_symbols", "list_records", "page_model",
+           "save", "status", "symbolize"]
 
 Answer = dict[str, Any]
 
@@ -265,6 +265,13 @@ def get(config: Config, name: str) -> Answer:
 
 
 def _whole(config: Config, seen: Survey, name: str) -> Record:
+    record = _found(config, seen, name)
+    if record.kind != "coredump":
+        return record
+    return record._replace(symbols=_archive(config).symbols(record.id))
+
+
+def _found(config: Config, seen: Survey, name: str) -> Record:
     known = next((record for record in seen.records if record.id == name), None)
     if known is None and name.startswith("b-"):
         known = next((boot for boot in _boot_records(seen) if boot.id == name), None)
@@ -506,10 +513,34 @@ def symbolize(config: Config, name: str, folders: Sequence[str]) -> Answer:
     return record | found | {"title": words.title(found["coredump"])}
 
 
+def lay_symbols(config: Config, record: Answer, name: str, text: str) -> str:
+    """Write what `symbolize` made of `record` beside it; the path of the file.
+
+    name: as for `symbolize`.  That of a record that is not saved lies where we are.  Raises
+    LastlogError.
+    """
+    if record["state"] in ("saved", "both"):
+        return _archive(config).lay_symbols(record["id"], text)
+    path = f"{name}.symbols.txt"
+    try:
+        with open(path, "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+    except OSError as error:
+        raise LastlogError(code_of(error), f"{path} cannot be written: {error.strerror}.",
+                           "Go where you may write, or leave out --save.") from error
+    return path
+
+
 def _core_dump(config: Config, name: str) -> Answer | None:
     """The record called `name`, or in the file of that name; None: it is no core dump."""
     if archive_file.is_id(name) and not os.path.exists(name):
-        record = get(config, name)
+        try:
+            record = get(config, name)
+        except LastlogError:
+            here = _downloaded(name)
+            if here is None:
+                raise
+            return _core_dump(config, here)
         return record if record["coredump"] else None
     found, problems = _decode_file(name, ())
     for each in diagnosed(found):
@@ -519,6 +550,11 @@ def _core_dump(config: Config, name: str) -> Answer | None:
         raise LastlogError("io", f"{problems[0].where}: {problems[0].what}.",
                            "Name a record's id, its file, or its text.")
     return None
+
+
+def _downloaded(id: str) -> str | None:
+    """The record's file where we are, as the page's Download or the archive has named it."""
+    return next((name for name in (f"lastlog-{id}.txt", f"{id}.gz") if os.path.isfile(name)), None)
 
 
 # --- keeping

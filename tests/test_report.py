@@ -162,7 +162,10 @@ def test_a_bug_report_of_a_core_dump() -> None:
                             "  #0    strlen+0x14  [libc.so+0x3c34]  registers\n"
                             "  #1    [uhttpd+0x1234]  cfi\n? #2    [0x55560000]  scan\n")
     assert "There were more threads." in trace and "  no frame is known" in trace
-    assert "  /lib/libc.so  build-id ab12\n  /usr/sbin/uhttpd  text id cd34" in trace
+    command = "lastlog symbolize c-00000000000c --debug DIR"
+    assert f"{command} names the functions" in trace
+    assert (f"  /lib/libc.so  build-id ab12\n      {command}/lib/libc.so\n"
+            f"  /usr/sbin/uhttpd  text id cd34\n      {command}/usr/sbin/uhttpd") in trace
     assert "\nBacktrace:\n" in told and log == "last words"
 
 

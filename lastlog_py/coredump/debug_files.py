@@ -113,9 +113,12 @@ def _stem(path: str) -> str:
 
 
 def _files(folders: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(path, name) of the files below, without following links to folders."""
+    """(path, name) of the files below, without following links to folders; of a file, itself."""
     left = MAX_ENTRIES
     waiting = list(folders)
+    for path in [path for path in waiting if os.path.isfile(path)]:
+        waiting.remove(path)
+        yield path, os.path.basename(path)
     while waiting and left > 0:
         try:
             entries = list(os.scandir(waiting.pop()))

@@ -46,8 +46,8 @@ def symbolize(dump: Dict, folders: Sequence[str]) -> Dict:
 
 def _check(folders: Sequence[str]) -> None:
     for folder in folders:
-        if not os.path.isdir(folder):
-            raise LastlogError("bad-argument", f"{folder} is no directory.",
+        if not (os.path.isdir(folder) or os.path.isfile(folder)):
+            raise LastlogError("bad-argument", f"{folder} is neither a directory nor a file.",
                                "Name one with the unstripped files, as a buildroot's staging_dir.")
     try:
         import elftools  # noqa: F401

@@ -11,7 +11,7 @@ from typing import Any
 from .shape import program
 from .signature import SENT, culprits, helpers
 
-__all__ = ["HOW", "cause", "file_name", "place", "signal", "title", "to_open"]
+__all__ = ["HOW", "cause", "file_name", "place", "signal", "title", "to_open", "to_symbolize"]
 
 Dict = dict[str, Any]
 
@@ -174,6 +174,16 @@ def _integer(value: str | None) -> int | None:
 
 def _address(dump: Dict) -> str:
     return f"address {dump['fault_address']}" if dump["fault_address"] else "an address"
+
+
+def to_symbolize(record: Dict, path: str | None = None) -> str:
+    """The command for a PC that gives functions, files and lines.  DIR: the unstripped files.
+
+    path: of one of its modules, to do it for that alone; as the router's, below DIR.
+    """
+    name = "FILE" if record["state"] == "file" else record["id"]
+    where = "DIR" if path is None else f"DIR{path if _is_plain(path) else '/FILE'}"
+    return f"lastlog symbolize {name} --debug {where}"
 
 
 def to_open(record: Dict) -> list[str]:

@@ -420,8 +420,9 @@ def _open_dump(record: Dict, limits: Limits) -> Dict:
         "others_left": max(0, left), "threads_cut": core["threads_cut"],
         "registers": [{"name": name, "value": value}
                       for name, value in list(crashed["registers"].items())[:limits.frames]],
-        "modules": _modules(core, limits),
-        "command": f"lastlog symbolize {record['id']} --debug DIR",
+        "modules": _modules(record, limits),
+        "command": program.to_symbolize(record),
+        "symbols": record.get("symbols"),
         "core": _core(record),
     }
 
@@ -433,14 +434,17 @@ def _core(record: Dict) -> Dict | None:
             "commands": program.to_open(record)} if core else None
 
 
-def _modules(core: Dict, limits: Limits) -> list[Dict]:
+def _modules(record: Dict, limits: Limits) -> list[Dict]:
     """The files it was made of, those with frames first."""
+    core = record["coredump"]
     used = {each["module"] for thread in core["threads"] for each in thread["frames"]}
     rows = sorted(core["modules"], key=lambda row: row["path"] not in used)
     return [{"path": _clip(row["path"], limits), "base": row["base"] or "",
              "size": words.size(row["size"]), "used": row["path"] in used,
              "identity": f"build-id {row['build_id']}" if row["build_id"] else
-             f"text id {row['text_id']}" if row.get("text_id") else ""}
+             f"text id {row['text_id']}" if row.get("text_id") else "",
+             "command": program.to_symbolize(record, row["path"])
+             if row["path"] in used and row["path"].startswith("/") else ""}
             for row in rows[:limits.frames]]
 
 

@@ -54,7 +54,7 @@ records = st.builds(
     boot=st.none() | st.builds(Boot, words, numbers, words, words), title=st.text(max_size=40),
     signature=st.none() | st.text(min_size=1, max_size=20), count=st.integers(1, 2**40),
     first_seen=moments, last_seen=moments, crash=st.none() | ids, kernel=st.none() | kernels,
-    coredump=st.none() | dumps, core=st.none(),
+    coredump=st.none() | dumps, core=st.none(), symbols=st.none(),
     raw=st.none() | st.binary(max_size=300))
 unhurried = settings(deadline=None)
 entries = st.builds(Entry, records, st.integers(0, 2**40), st.lists(ids, max_size=4).map(tuple))

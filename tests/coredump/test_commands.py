@@ -225,6 +225,48 @@ def test_what_was_found_is_saved_beside_the_file(machine: Machine, lastlog: Any,
     assert ran.status == 1 and "cannot be written: Is a directory" in ran.err
 
 
+def test_what_was_found_is_saved_beside_the_record(machine: Machine, lastlog: Any, tmp_path: Path,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the archive; here, as long as it is only captured.  It is deleted with the record."""
+    library, text = built(tmp_path)
+    store(machine, text)
+    name = json.loads(lastlog("list", "--json").out)["records"][0]["id"]
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    shown = lastlog("symbolize", name, "--debug", library, "--save")
+    assert (here / f"{name}.symbols.txt").read_text() == shown.out and "inlined.c:30" in shown.out
+    assert shown.err == f"lastlog: saved as {name}.symbols.txt\n"
+    lastlog("save")
+    shown = lastlog("symbolize", name, "--debug", library.parent, "--save")
+    beside = machine.archive / f"{name}.symbols.txt"
+    assert beside.read_text() == shown.out and beside.stat().st_mode & 0o777 == 0o600
+    assert f"Symbols:   {beside}" in lastlog("show", name).out
+    assert json.loads(lastlog("show", name, "--json").out)["symbols"] == str(beside)
+    assert "Problem" not in lastlog("list").out and service.status(machine.config())[
+        "archive"]["used"] == sum(path.stat().st_size for path in machine.archive.iterdir())
+    lastlog("symbolize", name, "--debug", library.parent, "--save")
+    lastlog("clear", "--all", name)
+    assert list(machine.archive.iterdir()) == []
+
+
+def test_the_command_that_is_shown_works_where_the_record_was_downloaded(
+        machine: Machine, lastlog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, text = built(tmp_path)
+    store(machine, text)
+    record = calls.answer(machine.config(), "list", {}, "")
+    name = json.loads(record)["records"][0]["id"]
+    got = json.loads(calls.answer(machine.config(), "get", {"id": name}, ""))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"lastlog-{name}.txt").write_text(got["header"] + got["text"])
+    lastlog("clear", "--force")
+    command = next(line for line in got["report"].splitlines() if line.endswith("DIR/lib/"
+                                                                                "libinlined.so"))
+    words = command.replace("DIR/lib/libinlined.so", str(library)).split()[1:]
+    assert "inlined.c:30" in lastlog(*words).out
+    assert lastlog("symbolize", "c-0123456789ab", "--debug", library).status == 1
+
+
 def test_what_cannot_be_symbolized(machine: Machine, lastlog: Any, tmp_path: Path) -> None:
     for record, said in (("c-123", "There is no record"), (tmp_path / "none.gz", "cannot be read"),
                          (machine.write("/log.txt", "just a log\n"), "nothing that lastlog c")):

@@ -211,7 +211,7 @@ def test_damaged_files_raise_nothing(tmp_path: Path) -> None:
 
 
 def test_no_folder_and_no_pyelftools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(LastlogError, match="no directory"):
+    with pytest.raises(LastlogError, match="neither a directory nor a file"):
         module.symbolize(dump(), [str(tmp_path / "none")])
     monkeypatch.setitem(__import__("sys").modules, "elftools", None)
     with pytest.raises(LastlogError, match="pyelftools is missing") as raised:

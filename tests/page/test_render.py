@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lastlog_py.coredump import words as program
 from lastlog_py.page import render as render_module
 from lastlog_py.page.render import MOST, environment, render
 from tests.page import models
@@ -296,12 +297,41 @@ def test_an_open_core_dump_shows_all_that_is_known() -> None:
                   "Other threads 1 Thread 1204 strlen+0x14", "sp0x7fff0000",
                   "lastlog symbolize c-00000000000c --debug DIR",
                   "/lib/libc.so build-id ab12", "/usr/sbin/uhttpd text id cd34",
+                  "lastlog symbolize c-00000000000c --debug DIR/usr/sbin/uhttpd",
                   "System log before it 1 line uhttpd[1203]: bad request"):
         assert words in page.text, words
     assert page.text.count("strlen+0x14 [libc.so]") == 3
     assert "lastlog core dump 1" not in page.text
     folded = [attrs for tag, attrs in page.elements if tag == "details" and "open" in attrs]
     assert folded == []
+
+
+def test_a_core_that_is_kept() -> None:
+    """Where it is, the commands that open it, and that it goes with the record."""
+    kept = {"path": "/etc/lastlog/saved/c-00000000000c.core.gz", "size": 34000}
+    record = models.core() | {"core": kept, "state": "saved", "symbols": "/saved/c-1.symbols.txt"}
+    page = Page(render(models.model(record, text="lastlog core dump 1\n")))
+    for words in ("Core for gdb 33.2 KiB", "in /etc/lastlog/saved/c-00000000000c.core.gz:",
+                  "ssh root@ROUTER cat /etc/lastlog/saved/c-00000000000c.core.gz | gunzip > "
+                  "c-00000000000c.core", "gdb -iex 'set sysroot DIR' DIR/usr/sbin/uhttpd "
+                  "c-00000000000c.core", "with a core", "lost for good, and its core with it.",
+                  "they are in /saved/c-1.symbols.txt."):
+        assert words in page.text, words
+    assert "Core for gdb" not in Page(render(models.model(models.core(), text="x"))).text
+
+
+@pytest.mark.parametrize("name", ["/tmp/a b", "/tmp/$(reboot)", "/tmp/x;reboot", "relative",
+                                  "/tmp/`id`", "/tmp/x'y", "/tmp/\u202e", "/tmp/x\ny"])
+def test_no_command_does_what_a_programs_name_says(name: str) -> None:
+    """They are made to be pasted into a shell."""
+    kept = {"path": f"{name}/c-00000000000c.core.gz", "size": 34000}
+    frames = models.core()["coredump"]["threads"][0]["frames"]
+    modules = [row | {"path": name} for row in models.core()["coredump"]["modules"]]
+    record = models.core(executable=name, modules=modules, threads=[models.thread(
+        7, frames=[each | {"module": name} for each in frames])]) | {"core": kept}
+    commands = [*program.to_open(record), program.to_symbolize(record, name)]
+    assert all(name not in command for command in commands)
+    assert " DIR/PROGRAM " in commands[1] and commands[2].endswith(" DIR/FILE")
 
 
 def test_the_verdict_tells_of_a_program_where_no_kernel_crashed() -> None:
