@@ -491,7 +491,7 @@ def _delete(folder: int, ids: list[str]) -> DeleteResult:
     result = DeleteResult([], [])
     for id in ids:
         try:
-            names = (record_name(id), core_name(id), symbols_name(id))
+            names = (core_name(id), symbols_name(id), record_name(id))
             _unlink(folder, [name for name in names if _is_ours(folder, name)], id)
             result.deleted.append(id)
         except FileNotFoundError:

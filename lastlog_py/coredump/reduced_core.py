@@ -48,6 +48,7 @@ NEAR, FAR, WHOLE = 16 << 10, 128 << 10, 64 << 20        # of a stack, from its p
 # Below this limit bytes count, above it whole pages do: elfutils takes every mapping to begin and
 # end with a page (libdwfl/segment.c), and would read a piece that does not at the wrong place.
 TIGHT = 16 << 10
+DEVICES = ("/dev/", "/sys/", "/proc/")
 MOST_MODULES, MOST_VDSO = 128, 64 << 10
 MOST_PIECES = 4096
 MOST_PATH = 4096
@@ -183,7 +184,8 @@ def _check_time(deadline: float) -> None:
 class _Layout:
     """The mappings, in order and none overlapping, and the headers that tell of them."""
 
-    __slots__ = ("core", "empty", "header_size", "row_size", "rows", "starts", "unit")
+    __slots__ = ("core", "empty", "file_starts", "files", "header_size", "row_size", "rows",
+                 "starts", "unit")
 
     def __init__(self, core: Core, limit: int) -> None:
         assert core.machine is not None
@@ -193,6 +195,9 @@ class _Layout:
         self.row_size = 56 if wide else 32
         self.rows = _mappings(core, core.machine.mask + 1)
         self.starts = [row.address for row in self.rows]
+        self.files = sorted((row.start, row.end) for row in core.files
+                            if not row.path.startswith(DEVICES))
+        self.file_starts = [start for start, _ in self.files]
         self.empty = self._empty(limit // 8)
         # File header, notes' header, and those of mappings.
         self.header_size = (64 if wide else 52) + self.row_size * (1 + len(self.empty))
@@ -200,14 +205,22 @@ class _Layout:
     def _empty(self, room: int) -> set[int]:
         """Addresses of mappings that are told of though none of their bytes is kept: of files, or
         if these are too many, of code."""
-        files = sorted((row.start, row.end) for row in self.core.files)
-        starts = [start for start, _ in files]
         code = {row.address for row in self.rows if row.flags & PF_X}
-        both = code | {row.address for row in self.rows
-                       if (index := last_at(starts, row.end - 1)) >= 0
-                       and files[index][1] > row.address}
+        both = code | {row.address for row in self.rows if self._is_of_file(row)}
         fit = room // self.row_size
         return both if len(both) <= fit else code if len(code) <= fit else set()
+
+    def _is_of_file(self, row: Segment) -> bool:
+        index = last_at(self.file_starts, row.end - 1)
+        return index >= 0 and self.files[index][1] > row.address
+
+    def end(self, row: Segment) -> int:
+        """Where what may be read of the mapping ends.
+
+        Of files all; else as much as the kernel's own core has: the program may have ruled out what
+        is secret (MADV_DONTDUMP), and a device's memory is not to be touched.
+        """
+        return row.end if self._is_of_file(row) else min(row.address + row.filesz, row.end)
 
     def at(self, start: int, end: int) -> Iterator[Segment]:
         """The mappings that reach into this."""
@@ -302,7 +315,8 @@ class _Chosen:
         start &= -unit
         for row in self.layout.at(start, end):
             if row.flags:               # a guard page is no memory, though /proc shows zeros there
-                for piece in self._missing(max(start, row.address), min(end, row.end)):
+                last = min(end, self.layout.end(row))
+                for piece in self._missing(max(start, row.address), last):
                     self._take(*piece, row.flags)
 
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:

@@ -405,6 +405,33 @@ def test_data_is_in_it(kept: Any, tmp_path: Path) -> None:
 
 
 @real
+def test_what_a_program_keeps_out_of_cores(kept: Any, tmp_path: Path) -> None:
+    source = tmp_path / "secret.c"
+    source.write_text("""
+        #define _GNU_SOURCE
+        #include <string.h>
+        #include <sys/mman.h>
+        register char *there asm("rbx");
+        int main(void)
+        {
+            there = mmap(0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            char *shown = mmap(0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            for (int at = 0; at < 16; at++)
+                there[at] = 'S', shown[at] = 'T';
+            madvise(there, 4096, MADV_DONTDUMP);
+            asm volatile("mov %0, %%r15; mov $8, %%r14; movl $1, (%%r14)" : : "r"(shown)
+                         : "r14", "r15", "memory");
+            return 0;
+        }""")
+    if os.uname().machine != "x86_64":
+        pytest.skip("its registers are named after another machine's")
+    program = compiled(tmp_path / "secretive", source, "gcc", "-O0")
+    _, small, record = kept(program)
+    assert int(record["coredump"]["threads"][0]["registers"]["rbx"], 16) % 4096 == 0
+    assert b"T" * 16 in small.read_bytes() and b"S" * 16 not in small.read_bytes()
+
+
+@real
 def test_a_signal_handlers_own_stack(kept: Any, tmp_path: Path) -> None:
     """gdb goes on behind the handler, on the stack that was interrupted."""
     source = tmp_path / "handler.c"
