@@ -171,8 +171,9 @@ def plan(core: Core, context: Context, notes: Notes, limit: int, stacks: list[li
     for start, size in _wanted(layout, context, stacks):
         if chosen.is_full:
             break
+        _check_time(deadline)
         chosen.add(start, size)
-    pieces = sorted(chosen.pieces)
+    pieces = chosen.pieces
     return ReducedCore(layout.head(text, pieces), pieces, context.memory, deadline)
 
 
@@ -252,7 +253,8 @@ class _Layout:
             if row.address not in self.empty:
                 continue
             at = row.address
-            for start, end, _ in pieces[max(last_at(starts, at), 0):]:
+            for index in range(max(last_at(starts, at), 0), len(pieces)):
+                start, end, _ = pieces[index]
                 if start >= row.end:
                     break
                 if end > at:
@@ -298,14 +300,15 @@ def _address(row: Segment) -> int:
 class _Chosen:
     """The pieces of memory that are kept, as far as there is room."""
 
-    __slots__ = ("deadline", "is_full", "layout", "left", "memory", "pieces")
+    __slots__ = ("deadline", "is_full", "layout", "left", "memory", "pieces", "starts")
 
     def __init__(self, layout: _Layout, memory: Memory, room: int, deadline: float) -> None:
         self.layout = layout
         self.memory = memory
         self.left = room - layout.header_size
         self.deadline = deadline
-        self.pieces: list[Piece] = []
+        self.pieces: list[Piece] = []       # sorted, none overlapping
+        self.starts: list[int] = []         # of these
         self.is_full = False
 
     def add(self, start: int, size: int) -> None:
@@ -322,7 +325,7 @@ class _Chosen:
     def _missing(self, start: int, end: int) -> list[tuple[int, int]]:
         """What of it is not kept yet."""
         found = []
-        for low, high, _ in sorted(self.pieces):
+        for low, high, _ in self.pieces[max(last_at(self.starts, start), 0):]:
             if low >= end:
                 break
             if high > start:
@@ -339,7 +342,9 @@ class _Chosen:
             return
         size = self._readable(start, min(end - start, fits))
         if size:
-            self.pieces.append((start, start + size, flags))
+            index = last_at(self.starts, start) + 1
+            self.pieces.insert(index, (start, start + size, flags))
+            self.starts.insert(index, start)
             self.left = room - size
 
     def _readable(self, start: int, size: int) -> int:
