@@ -165,6 +165,19 @@ def test_clearing_what_is_saved_takes_damaged_files_along(machine: Machine) -> N
     assert list(machine.archive.glob("*.gz")) == []
 
 
+def test_a_damaged_file_can_be_cleared_by_its_name(machine: Machine) -> None:
+    """As the problem that tells of it says."""
+    crashed(machine)
+    config = machine.config()
+    service.save(config)
+    damaged = next(machine.archive.glob("*.gz"))
+    damaged.write_bytes(b"damaged")
+    name = damaged.name.removesuffix(".gz")
+    said = [each["what"] for each in service.list_records(config)["problems"]]
+    assert any(f"lastlog clear --saved {name} deletes it" in what for what in said)
+    assert service.clear(config, "saved", [name])["cleared"] == [name] and not damaged.exists()
+
+
 def test_nothing_is_evicted_while_memory_is_cleared(machine: Machine,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     """Between "it is saved" and its erasure another process must not make room."""

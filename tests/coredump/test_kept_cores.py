@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from lastlog_py import harvest, service
+from lastlog_py import harvest, printing, service
 from lastlog_py.archive_cores import RECORD_ROOM
 from lastlog_py.coredump.core import Core, Stream, read_head
 from tests.coredump.crashing import VICTIMS, Router, compiled, folder, handed_over, obstacle
@@ -117,6 +117,19 @@ def test_a_core_beside_its_record(router: Router) -> None:
     assert [thread.tid for thread in found.threads] == [813, 814, 815] and found.signal == 11
     assert {row.address & ~0xfff for row in found.segments if row.filesz} == {CODE, STACK}
     assert said(router) == "" and len(router.texts()) == 1
+
+
+def test_what_is_printed_of_it(router: Router) -> None:
+    """`show` says where it is and how it is opened, `list` that it is there."""
+    router.handle(core(), *ARGUMENTS)
+    config = router.config()
+    record, = records(router)
+    shown = printing.PRINTERS["show"](service.get(config, record["id"]))
+    path, name = record["core"]["path"], record["id"]
+    assert f"Core:      {path} (1 KiB)" in shown
+    assert f"  ssh root@ROUTER cat {path} | gunzip > {name}.core\n" in shown
+    assert f"  gdb -iex 'set sysroot DIR' DIR/usr/sbin/prog {name}.core" in shown
+    assert "(core kept)" in printing.PRINTERS["list"](service.list_records(config))
 
 
 def test_none_is_kept_unless_asked_for(router: Router) -> None:
