@@ -23,7 +23,7 @@ from .errors import LastlogError, code_of
 from .medium import device, journal, journal_device, ramoops, retention
 from .medium.device import Device
 from .medium.geometry import Geometry, candidates
-from .medium.ramoops import HEADER_SIZE, Zone
+from .medium.persistent_ram import HEADER_SIZE, Zone
 from .medium.retention import Extent, Loss
 from .site import Site
 

@@ -17,6 +17,7 @@ from ..record import Problem, Record, Source, captured
 from ..site import Site
 from . import device, geometry, journal_device, journal_records, pstorefs, ramoops
 from .journal import MAGIC
+from .persistent_ram import HEADER_SIZE
 
 __all__ = ["Collection", "Found", "Place", "collect", "erase", "in_one_zone"]
 
@@ -123,7 +124,7 @@ def _no_region(site: Site, error: LastlogError) -> Problem:
 def _zone_place(where: device.Device, region: bytes, record: Record) -> Place:
     source = record.source
     offset = source.offset or 0
-    used = region[offset:offset + ramoops.HEADER_SIZE + source.size]
+    used = region[offset:offset + HEADER_SIZE + source.size]
     zone = (record.kind, source.zone) if where.live and source.zone is not None else None
     return Place("ramoops", where.path, offset, len(used), zlib.crc32(used), zone)
 
@@ -300,7 +301,7 @@ def _is_gone(site: Site, place: Place) -> bool:
         return not os.path.lexists(place.path)
     if place.medium == "journal":
         return device.find(site).read(place.offset, len(MAGIC)) != MAGIC
-    header = device.find(site).read(place.offset, ramoops.HEADER_SIZE)
+    header = device.find(site).read(place.offset, HEADER_SIZE)
     return header == ERASED or header[4:] == bytes(8)
 
 
@@ -348,13 +349,13 @@ def _unlink(place: Place) -> None:
 # and, because all 12 bytes differ, nothing that the header's ECC of 16 bytes, which corrects 8,
 # could bring back.  (ECC of 24 bytes and more could; the kernel then finds a dump of zeros without
 # a "====" line, and drops it.)
-ERASED = b"\xff" * ramoops.HEADER_SIZE
+ERASED = b"\xff" * HEADER_SIZE
 
 
 def _erase_zone(site: Site, place: Place) -> None:
     """Wipe a zone's header and text in one write, so that there is no half of it."""
     where = device.find(site)
-    header = where.read(place.offset, ramoops.HEADER_SIZE)
+    header = where.read(place.offset, HEADER_SIZE)
     if not where.live:
         where.write(place.offset, ERASED + bytes(place.size - len(header)))
         return

@@ -81,8 +81,7 @@ def _journal(data: bytes, given: Sequence[Geometry]) -> list[Entry]:
     """What is in the journal; what is in a zone of ramoops, pmsg's for one, is left to that."""
     if MAGIC not in data:
         return []
-    used = [(zone.slot.offset, zone.slot.offset + ramoops.HEADER_SIZE + zone.used)
-            for zone in ramoops.find_zones(data, given)[0]]
+    used = [(zone.slot.offset, zone.end) for zone in ramoops.find_zones(data, given)[0]]
     return [entry for entry in scan(data).entries
             if not any(start <= (entry.offset or 0) < end for start, end in used)]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from .compression import unpack
-from .ramoops import not_whole
+from .kernel_dump import not_whole
 
 __all__ = ["File", "listing", "parse_name", "read", "record_of"]
 

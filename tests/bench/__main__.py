@@ -20,6 +20,7 @@ from lastlog_py.config import load
 from lastlog_py.diagnose import explain
 from lastlog_py.medium import journal_device, ramoops
 from lastlog_py.medium.geometry import Geometry
+from lastlog_py.medium.persistent_ram import HEADER_SIZE
 from lastlog_py.record import Source, captured
 from tests import samples, zones
 from tests.bench.measure import Command, Cost, alone, compare, compare_functions
@@ -179,7 +180,7 @@ def _full_body(seed: int) -> bytes:
                          for n, line in enumerate(lines))
         i += len(lines)
         longer = zones.dump(text, flag="C")
-        if len(longer) > 65536 - ramoops.HEADER_SIZE:
+        if len(longer) > 65536 - HEADER_SIZE:
             return body
         body = longer
 
