@@ -40,6 +40,7 @@ class Source(NamedTuple):
     ecc_failed: int | None = None       # blocks beyond repair
     truncated: bool = False             # its end is missing
     torn: bool = False                  # it is damaged inside
+    recovered: bool = False             # no header leads to it: it is damaged, or says "empty"
 
 
 class Boot(NamedTuple):

@@ -23,6 +23,7 @@ from .errors import LastlogError, code_of
 from .medium import device, journal, journal_device, ramoops, retention
 from .medium.device import Device
 from .medium.geometry import Geometry, candidates
+from .medium.layout import layouts
 from .medium.persistent_ram import HEADER_SIZE, Zone
 from .medium.retention import Extent, Loss
 from .site import Site
@@ -215,7 +216,7 @@ def _data(region: bytes, zone: int, end: int) -> Extent:
 def _geometry(zones: list[Zone], said: Iterable[Geometry], size: int) -> Geometry | None:
     """The geometry that the zones are in, every one of them."""
     slots = [zone.slot for zone in zones]
-    return next((each for each in said if slots in ramoops.layouts(each, size)), None)
+    return next((each for each in said if slots in layouts(each, size)), None)
 
 
 def _room(zones: list[Zone], geometry: Geometry | None, size: int) -> int:
@@ -225,7 +226,7 @@ def _room(zones: list[Zone], geometry: Geometry | None, size: int) -> int:
     whose headers are lost.
     """
     slots = [zone.slot for zone in zones]
-    for layout in ramoops.layouts(geometry, size) if geometry else ():
+    for layout in layouts(geometry, size) if geometry else ():
         slots += layout
     return min((slot.size for slot in slots if slot.kind == "kernel"), default=0)
 
@@ -233,7 +234,7 @@ def _room(zones: list[Zone], geometry: Geometry | None, size: int) -> int:
 def _zones_to_be(given: Iterable[Geometry], size: int) -> list[int]:
     """Where the zones of a region will begin that is not divided yet."""
     for each in given:
-        for slots in ramoops.layouts(each, size):
+        for slots in layouts(each, size):
             return [slot.offset for slot in slots if slot.kind == "kernel"]
     return [0]
 

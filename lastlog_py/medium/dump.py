@@ -55,13 +55,13 @@ def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Reading:
 
 
 def _is_region(_name: str, data: bytes) -> bool:
-    return MAGIC in data or bool(ramoops.find_zones(data, ())[0]) or ramoops.is_blank(data)
+    return MAGIC in data or ramoops.is_region(data)
 
 
 def _read_region(_name: str, data: bytes, given: Sequence[Geometry]) -> Reading:
     """A region, the journal behind ramoops' part included."""
     entries = _journal(data, given)
-    bare, problems, _ = ramoops.records(_without(data, entries), given)
+    bare, problems, _ = ramoops.records(_without(data, entries), given, recover=True)
     found = []
     for record in bare:
         parted = journal_records.part(record) if record.kind == "pmsg" else None

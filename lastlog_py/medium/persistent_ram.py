@@ -1,20 +1,48 @@
-"""One zone of persistent RAM: its header, and the ring of data behind it.
+"""One zone of persistent RAM: its header, the ring of data behind it, and where its parity is.
 
-Source: fs/pstore/ram_core.c (struct persistent_ram_buffer, persistent_ram_post_init,
-persistent_ram_save_old), kernels 3.5 to 6.12.  All integers are in the crashed kernel's own byte
-order.  Pure: bytes in, zones out.
+Source: fs/pstore/ram_core.c (struct persistent_ram_buffer, persistent_ram_init_ecc,
+persistent_ram_post_init, persistent_ram_save_old), kernels 3.4 to 6.12.  All integers are in the
+crashed kernel's own byte order.  Pure: bytes in, zones out.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["HEADER_SIZE", "ORDERS", "Slot", "Zone", "header_is_blank", "signatures", "zone_at"]
+from . import reed_solomon
+from .reed_solomon import BLOCK
+
+__all__ = ["HEADER_SIZE", "ORDERS", "Ecc", "Slot", "Zone", "empty_header", "header_is_blank",
+           "header_parity", "signatures", "zone_at"]
 
 HEADER_SIZE = 12                    # u32 sig, s32 start, s32 size
 SIGNATURE = 0x43474244              # "DBGC" in little-endian memory
 ORDERS = ("little", "big")
+
+
+class Ecc(NamedTuple):
+    """Error correction of a zone: which code, and where its parity is.
+
+    The data's parity stands behind the data, block by block, and the header's behind that, at
+    the zone's end.
+    """
+
+    size: int                   # parity bytes for the header, and for each block of data
+    early: bool = False         # counted as 3.4 and 3.5 did: as if the parity took no room
+
+    def blocks(self, zone_size: int) -> int:
+        """How many blocks of data the zone has; the last one may be short."""
+        room = zone_size - HEADER_SIZE
+        if self.early:
+            return -(-room // BLOCK)
+        return -(-(room - self.size) // (BLOCK + self.size))
+
+    def capacity(self, zone_size: int) -> int:
+        """Bytes of data that the zone has room for."""
+        return zone_size - HEADER_SIZE - (self.blocks(zone_size) + 1) * self.size
 
 
 class Slot(NamedTuple):
@@ -25,6 +53,15 @@ class Slot(NamedTuple):
     offset: int                 # bytes from the region's start
     size: int                   # bytes, header and parity included
 
+    @property
+    def data(self) -> int:
+        """Where its data begins, in bytes from the region's start."""
+        return self.offset + HEADER_SIZE
+
+    def capacity(self, ecc: Ecc | None) -> int:
+        """Bytes of data that it has room for."""
+        return ecc.capacity(self.size) if ecc else self.size - HEADER_SIZE
+
 
 class Zone(NamedTuple):
     """A zone with a valid header."""
@@ -32,32 +69,72 @@ class Zone(NamedTuple):
     slot: Slot
     start: int                  # where in the data the oldest byte is
     used: int                   # valid bytes of data
+    ecc: Ecc | None = None      # None: it has no error correction
+    corrected: int = 0          # wrong bytes of the header and its parity that were put right
+    failed: bool = False        # the header has more wrong bytes than that, but looks valid
 
     @property
     def end(self) -> int:
         """Where its used data ends, in bytes from the region's start."""
-        return self.slot.offset + HEADER_SIZE + self.used
+        return self.slot.data + self.used
 
     def body(self, region: bytes) -> bytes:
         """The zone's data in the order it was written (persistent_ram_save_old)."""
-        data = self.slot.offset + HEADER_SIZE
+        data = self.slot.data
         return region[data + self.start:data + self.used] + region[data:data + self.start]
 
 
-def zone_at(region: bytes, slot: Slot, order: str) -> Zone | None:
+def zone_at(region: bytes, slot: Slot, order: str, ecc: Ecc | None = None) -> Zone | None:
     """The zone in `slot`, if its header is valid there (persistent_ram_post_init).
 
-    order: the crashed kernel's byte order, one of ORDERS.
+    order: the crashed kernel's byte order, one of ORDERS.  ecc: what the header is corrected with
+    first; a region that ends within the zone has lost the parity.
     """
-    raw = region[slot.offset:slot.offset + HEADER_SIZE]
-    if len(raw) < HEADER_SIZE:
+    size = min(slot.size, len(region) - slot.offset)
+    header = region[slot.offset:slot.offset + HEADER_SIZE]
+    if len(header) < HEADER_SIZE:
         return None
-    numbers = (int.from_bytes(raw[at:at + 4], order) for at in (0, 4, 8))  # type: ignore[arg-type]
-    signature, start, used = numbers
-    capacity = min(slot.size, len(region) - slot.offset) - HEADER_SIZE
-    if not 0 <= start <= used <= capacity or not _is_signature(signature, slot.kind):
+    corrected: int | None = 0
+    if ecc and (size < slot.size or ecc.capacity(size) <= 0):
+        ecc = None
+    if ecc:
+        end = slot.offset + size
+        header, corrected = _mended(header, region[end - ecc.size:end])
+    signature, start, used = _numbers(header, order)
+    if not _is_signature(signature, slot.kind) \
+            or not start <= used <= slot._replace(size=size).capacity(ecc):
         return None
-    return Zone(slot, start, used)
+    return Zone(slot, start, used, ecc, corrected or 0, corrected is None)
+
+
+def header_parity(header: bytes, size: int) -> bytes:
+    """The parity of a zone's header with `size` bytes of it."""
+    return _parity(header, size)
+
+
+def empty_header(header: bytes) -> bytes:
+    """`header` as it is once its zone is emptied: the signature stays (persistent_ram_zap)."""
+    return header[:4] + bytes(8)
+
+
+@lru_cache(maxsize=256)             # most zones are empty and have the same header
+def _parity(header: bytes, size: int) -> bytes:
+    return reed_solomon.encode(header, size)
+
+
+@lru_cache(maxsize=256)
+def _mended(header: bytes, parity: bytes) -> tuple[bytes, int | None]:
+    """The header, corrected, and how many bytes were wrong; None: too many, so it is as it was."""
+    if _parity(header, len(parity)) == parity:
+        return header, 0
+    result = reed_solomon.correct(header, parity, len(parity), HEADER_SIZE)
+    return result.data, result.corrected.get(0)
+
+
+def _numbers(header: bytes, order: str) -> tuple[int, int, int]:
+    """signature, start and size.  As unsigned ones: what is negative is larger than any zone."""
+    signature, start, size = struct.unpack("<III" if order == "little" else ">III", header)
+    return signature, start, size
 
 
 def _is_signature(signature: int, kind: str) -> bool:

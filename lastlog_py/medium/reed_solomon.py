@@ -71,18 +71,22 @@ def is_codeword(word: bytes, roots: int) -> bool:
     return all(_value(word, root) == 0 for root in range(roots))
 
 
-def correct(data: bytes, parity: bytes, roots: int, block: int = BLOCK) -> Corrected:
+def correct(data: bytes, parity: bytes, roots: int, block: int = BLOCK,
+            most: int | None = None) -> Corrected:
     """Every block of `data` corrected as far as the code can.
 
     data: blocks of `block` bytes each, at most 255 - roots.  parity: `roots` bytes for each.
+    most: blocks with errors that are looked at, in place of MOST_DIRTY; those behind them count as
+    failed.
     """
+    left = MOST_DIRTY if most is None else most
     mended = bytearray(data)
     corrected: dict[int, int] = {}
     failed: list[int] = []
     for first in range(0, len(data) // block, AT_ONCE):
         words = _Words(data[first * block:(first + AT_ONCE) * block],
                        parity[first * roots:(first + AT_ONCE) * roots], roots, block)
-        for number, errors in _errors(words, MOST_DIRTY - len(corrected) - len(failed)):
+        for number, errors in _errors(words, left - len(corrected) - len(failed)):
             if errors is None:
                 failed.append(first + number)
                 continue

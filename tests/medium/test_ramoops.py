@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lastlog_py.medium import ramoops
 from lastlog_py.medium.geometry import Geometry
+from lastlog_py.medium.layout import layouts
 from lastlog_py.medium.persistent_ram import HEADER_SIZE
 from tests import samples, zones
 
@@ -55,14 +56,14 @@ def test_an_unknown_compression_is_named_and_its_bytes_are_kept() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_dump_behind_a_damaged_zone_header_is_shown(known: bool) -> None:
-    """The kernel drops it; only with ECC it can repair the header (that is what s04 is about)."""
+def test_what_error_correction_put_right_is_counted_as_the_kernel_does(known: bool) -> None:
+    """8 bytes in one block, 1 in another, 1 in the header."""
     name = "s04_ecc16_corr8"
     contents = ramoops.records(samples.region(name), geometry_of(name) if known else [])
     (record,) = contents.records
-    assert record.source.offset == 0 and record.source.truncated and record.raw
-    assert samples.kernel_text(name, "dmesg-ramoops-0").startswith(record.text.encode()[:200])
-    assert {p.where for p in contents.problems} >= {"region, offset 0x0"}
+    assert b"10 Corrected bytes, 0 unrec" in samples.kernel_file(name, "dmesg-ramoops-0")
+    assert (record.source.ecc_corrected, record.source.ecc_failed) == (10, 0)
+    assert (record.source.zone, record.source.torn) == (0, False) and not contents.problems
 
 
 @pytest.mark.parametrize("at", range(HEADER_SIZE))
@@ -131,7 +132,7 @@ def test_a_wrapped_ring_is_unrolled(start: int) -> None:
 ])
 def test_layouts_of_current_kernels(sizes: tuple[int, ...], region_size: int,
                                     expected: tuple[str, int, int, int]) -> None:
-    slots = next(ramoops.layouts(Geometry(*sizes), region_size))
+    slots = next(layouts(Geometry(*sizes), region_size))
     kind, offset, size, count = expected
     dumps = [slot for slot in slots if slot.kind == kind]
     assert (len(dumps), dumps[0].offset, dumps[0].size) == (count, offset, size)
