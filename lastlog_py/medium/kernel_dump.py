@@ -140,8 +140,8 @@ def _plain_record(dump: Dump, source: Source, where: str, capacity: int | None,
     # A full zone lost its last bytes: the header line was not counted (ramoops_pstore_write).
     full = capacity is not None and source.size >= capacity - LONGEST_LINE
     cut = full and not dump.body.endswith(b"\n")
-    record = captured("kernel", dump.body, source._replace(truncated=cut, torn=torn),
-                      time=dump.time)
+    source = source._replace(truncated=cut, torn=torn or source.torn)
+    record = captured("kernel", dump.body, source, time=dump.time)
     if not torn and not cut:
         return record, None
     what = "the zone was too small: its last bytes are missing" if not torn else \

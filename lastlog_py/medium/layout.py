@@ -13,8 +13,9 @@ from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
+from . import zone_ecc
 from .geometry import Geometry
-from .persistent_ram import ORDERS, Slot, Zone, zone_at
+from .persistent_ram import ORDERS, Ecc, Slot, Zone, header_parity, zone_at
 
 __all__ = ["guess", "layouts", "split_ftrace"]
 
@@ -114,6 +115,7 @@ class _Marks(NamedTuple):
     zones: dict[int, Zone]      # with plain signatures, by offset
     offsets: list[int]          # of these, and of where a header was lost, in order
     is_ftrace: Callable[[Slot], bool]
+    ends_in: Callable[[Slot, Ecc], bool]    # its header's parity is where it has to be
 
 
 class _Guess(NamedTuple):
@@ -122,6 +124,7 @@ class _Guess(NamedTuple):
     record: int
     dumps: int
     behind: list[Slot]
+    ecc: Ecc | None
 
     def slots(self) -> list[Slot]:
         dumps = [Slot("kernel", i, i * self.record, self.record) for i in range(self.dumps)]
@@ -132,37 +135,71 @@ def guess(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[Slo
     """The division that explains what is seen in `region` best; none if nothing does.
 
     zones: those with plain signatures, with their kinds as far as contents tell them.  lost:
-    offsets of zones that only a dump's header line shows.
+    offsets of zones that only a dump's header line shows.  Something else, a journal, may be
+    behind the zones; its size is taken for a power of two.
     """
     by_offset = {zone.slot.offset: zone for zone in zones}
     marks = _Marks(by_offset, sorted({*by_offset, *lost}),
-                   cache(lambda slot: _is_zone(region, slot)))
+                   cache(lambda slot: _is_zone(region, slot)),
+                   cache(lambda slot, ecc: _ends_in(region, slot, ecc)))
+    grids = [(record, _ecc_on_grid(region, marks, record)) for record in _sizes(marks)]
     best, most = None, 0
-    for each, score in islice(_scored(marks, len(region)), MOST_GUESSES):
-        if score > most:
-            best, most = each, score
+    for total in _totals(marks, len(region)):
+        for each, score in islice(_scored(marks, grids, total), MOST_GUESSES):
+            if score > most:
+                best, most = each, score
+        if best and not _flaws(marks, best):
+            break
     return best.slots() if best else []
 
 
-def _scored(marks: _Marks, size: int) -> Iterator[tuple[_Guess, int]]:
+def _totals(marks: _Marks, size: int) -> Iterator[int]:
+    """What the zones may take together: all, or what a journal leaves."""
+    yield size
+    journal = SMALLEST
+    while size - journal > max(marks.offsets, default=size):
+        yield size - journal
+        journal *= 2
+
+
+def _flaws(marks: _Marks, best: _Guess) -> int:
+    """How many marks and zones of a division do not agree."""
+    slots = best.slots()
+    offsets = {slot.offset for slot in slots if slot.kind != "ftrace"}
+    ends = [slot for slot in best.behind if best.ecc and slot.kind != "ftrace"
+            and not marks.ends_in(slot, best.ecc)]
+    return len(offsets.symmetric_difference(marks.offsets)) + len(ends) + sum(
+        slot.kind == "ftrace" and not marks.is_ftrace(slot) for slot in best.behind)
+
+
+def _ecc_on_grid(region: bytes, marks: _Marks, record: int) -> Ecc | None:
+    return zone_ecc.find(region, [Slot("kernel", None, at, record) for at in marks.zones
+                                  if at % record == 0])
+
+
+def _scored(marks: _Marks, grids: Iterable[tuple[int, Ecc | None]],
+            total: int) -> Iterator[tuple[_Guess, int]]:
     """Divisions that agree with where the marks are, and how well they explain them."""
-    for record in _sizes(marks.offsets):
+    for record, ecc in grids:
         filled = [at for at, zone in marks.zones.items() if zone.used and at % record == 0
                   and zone.slot.kind == "kernel"]
-        least = max(filled, default=0) // record + 1
-        for count in range(size // record, max(least, size // record - MOST_BEHIND) - 1, -1):
+        most = total // record
+        least = max(max(filled, default=0) // record + 1, most - MOST_BEHIND)
+        for count in range(most, least - 1, -1):
             base = _score_of_dumps(marks, record, count)
-            for behind in _behinds(size - count * record, record, count):
+            for behind in _behinds(total - count * record, record, count):
                 for order in _orders(*behind):
                     slots = list(_in_a_row(count * record, order))
-                    yield _Guess(record, count, slots), base + _score_behind(marks, slots)
+                    yield _Guess(record, count, slots, ecc), \
+                        base + _score_behind(marks, slots, ecc)
 
 
-def _sizes(offsets: Sequence[int]) -> list[int]:
+def _sizes(marks: _Marks) -> list[int]:
     """What the distance of two dump zones may be, the most frequent one first."""
-    steps = Counter(b - a for a, b in zip([0, *offsets], offsets, strict=False))
-    likely = [step for step, _ in steps.most_common(8) if step >= SMALLEST]
-    return [step for step in likely if step % 2 == 0]
+    steps = Counter(b - a for a, b in zip([0, *marks.offsets], marks.offsets, strict=False))
+    likely = [step for step, _ in steps.most_common(8) if step >= SMALLEST and step % 2 == 0]
+    return [step for step in likely
+            if 4 * sum(at % step == 0 for at in marks.zones) >= len(marks.zones)]
 
 
 def _behinds(room: int, record: int, count: int) -> Iterator[tuple[int, int, int]]:
@@ -190,7 +227,7 @@ def _sums(largest: int) -> tuple[list[int], list[tuple[int, int, int]]]:
 
 def _score_of_dumps(marks: _Marks, record: int, count: int) -> int:
     """How well dump zones explain the marks; what is behind them is not explained yet."""
-    score = 0
+    score = sum(at % record == 0 and at < count * record for at in marks.offsets) - count
     for at, zone in marks.zones.items():
         if at % record or at >= count * record:
             score += _unexplained(zone)
@@ -199,16 +236,25 @@ def _score_of_dumps(marks: _Marks, record: int, count: int) -> int:
     return score
 
 
-def _score_behind(marks: _Marks, slots: Sequence[Slot]) -> int:
+def _score_behind(marks: _Marks, slots: Sequence[Slot], ecc: Ecc | None) -> int:
     """What the zones behind the dumps add to that."""
     score = int(len(slots) == 3)        # by default there is one of each
     for slot in slots:
         zone = marks.zones.get(slot.offset)
         if slot.kind == "ftrace":
             score += 6 if not zone and marks.is_ftrace(slot) else -6
+        elif zone:
+            score += _agreement(slot, zone) - _unexplained(zone)
         else:
-            score += _agreement(slot, zone) - _unexplained(zone) if zone else -1
+            score -= 1
+        if ecc:
+            score += 4 if marks.ends_in(slot, ecc) else -1
     return score
+
+
+def _ends_in(region: bytes, slot: Slot, ecc: Ecc) -> bool:
+    end = slot.offset + slot.size
+    return header_parity(region[slot.offset:slot.data], ecc.size) == region[end - ecc.size:end]
 
 
 def _unexplained(zone: Zone) -> int:

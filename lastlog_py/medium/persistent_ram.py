@@ -15,12 +15,13 @@ from typing import NamedTuple
 from . import reed_solomon
 from .reed_solomon import BLOCK
 
-__all__ = ["HEADER_SIZE", "ORDERS", "Ecc", "Slot", "Zone", "empty_header", "header_is_blank",
-           "header_parity", "signatures", "zone_at"]
+__all__ = ["HEADER_SIZE", "ORDERS", "SIGNATURES", "Ecc", "Slot", "Zone", "empty_header",
+           "header_is_blank", "header_parity", "signatures", "zone_at"]
 
 HEADER_SIZE = 12                    # u32 sig, s32 start, s32 size
 SIGNATURE = 0x43474244              # "DBGC" in little-endian memory
 ORDERS = ("little", "big")
+SIGNATURES = (SIGNATURE.to_bytes(4, "little"), SIGNATURE.to_bytes(4, "big"))    # as in ORDERS
 
 
 class Ecc(NamedTuple):
@@ -151,8 +152,7 @@ def header_is_blank(region: bytes, offset: int) -> bool:
 
 def signatures(region: bytes) -> Iterator[tuple[int, str]]:
     """Where a plain signature stands, and in which byte order; not sorted."""
-    for order in ORDERS:
-        wanted = SIGNATURE.to_bytes(4, order)  # type: ignore[arg-type]
+    for order, wanted in zip(ORDERS, SIGNATURES, strict=True):
         at = region.find(wanted)
         while at >= 0:
             if at % 2 == 0:             # the driver rounds every zone to an even size

@@ -9,12 +9,21 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
+from math import comb, log2
 from operator import xor
 from typing import NamedTuple
 
 from . import reed_solomon
-from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, header_is_blank, zone_at
-from .persistent_ram import header_parity as parity_of
+from .persistent_ram import (
+    HEADER_SIZE,
+    ORDERS,
+    SIGNATURES,
+    Ecc,
+    Slot,
+    Zone,
+    header_is_blank,
+    zone_at,
+)
 from .reed_solomon import BLOCK
 
 __all__ = ["LARGEST", "Repair", "find", "mend"]
@@ -27,8 +36,7 @@ SURE = 32                           # bits of parity that fit by chance in no re
 BATCH = 1 << 15                     # blocks that are corrected at once: 4 MiB
 DOUBTFUL = 9                        # with up to so many parity bytes a block of noise is often
                                     # "corrected" into something else
-_NOT_TEXT = bytes(value for value in range(256)
-                  if not (32 <= value < 127 or value in b"\t\n\r\x1b"))
+_TEXT = b"\t\n\r\x1b" + bytes(range(32, 127))
 
 
 # --- which code it is
@@ -42,16 +50,17 @@ def find(region: bytes, slots: Sequence[Slot], said: int = 0) -> Ecc | None:
     seen = [slot for slot in slots if slot.kind != "ftrace" and slot.size > 2 * BLOCK
             and slot.offset + slot.size <= len(region)]
     filled = [slot for slot in seen if not _is_empty(region, slot)][:LOOKED_AT]
-    seen = (filled or seen)[:LOOKED_AT]
+    empty = [slot for slot in seen if _is_empty(region, slot)][:LOOKED_AT]
     sizes = dict.fromkeys([*([said] if 0 < said <= LARGEST else []), *SIZES])
-    best, most = None, (0, 0)
-    for ecc in [*map(Ecc, sizes), Ecc(16, early=True)]:
-        fits = [count for slot in seen if (count := _fits(region, slot, ecc))]
-        if (len(fits), sum(fits)) > most and 8 * ecc.size * sum(fits) >= SURE:
-            best, most = ecc, (len(fits), sum(fits))
-    if best and 2 * most[0] >= len(seen):
+    codes = [code for size in sizes for code in (Ecc(size), Ecc(size, early=True))
+             if size == 16 or not code.early]
+    best = _by_clean_words(region, filled or empty, codes)
+    if best or not filled:
         return best
-    return _by_a_mended_header(region, filled, sizes)
+    hints = [code for code in codes if code.size == said
+             or any(_fits(region, slot, code) for slot in [*empty[:LOOKED_INTO], *filled])]
+    lost = [slot for slot in filled if _has_lost_its_header(region, slot)]
+    return _by_mended_words(region, (lost or filled)[:LOOKED_INTO], codes if lost else hints, said)
 
 
 def _is_empty(region: bytes, slot: Slot) -> bool:
@@ -60,21 +69,40 @@ def _is_empty(region: bytes, slot: Slot) -> bool:
         or region[slot.offset + 4:slot.offset + HEADER_SIZE] == bytes(8)
 
 
-def _fits(region: bytes, slot: Slot, ecc: Ecc) -> int:
+def _has_lost_its_header(region: bytes, slot: Slot) -> bool:
+    """Whether there is a zone, though its header is not valid: cold memory shows none of this."""
+    begins = region[slot.data:slot.data + 4] == b"====" or any(
+        sum(a == b for a, b in zip(region[slot.offset:slot.data], signature, strict=False)) > 1
+        for signature in SIGNATURES)
+    return begins and not any(zone_at(region, slot, order) for order in ORDERS)
+
+
+def _by_clean_words(region: bytes, slots: Sequence[Slot], codes: Iterable[Ecc]) -> Ecc | None:
+    """The code that most slots have words of, if half of them have any."""
+    best, most = None, (0, 0)
+    for code in codes:
+        fits = [count for slot in slots if (count := _fits(region, slot, code))]
+        if (len(fits), sum(fits)) > most and 8 * code.size * sum(fits) >= SURE:
+            best, most = code, (len(fits), sum(fits))
+    return best if 2 * most[0] >= len(slots) else None
+
+
+def _fits(region: bytes, slot: Slot, code: Ecc) -> int:
     """How many of the words that are looked at, the header's and some of data, are the code's."""
-    capacity = ecc.capacity(slot.size)
+    return sum(_is_balanced(data, parity) and reed_solomon.encode(data, code.size) == parity
+               for data, parity in _words(region, slot, code))
+
+
+def _words(region: bytes, slot: Slot, code: Ecc) -> Iterator[tuple[bytes, bytes]]:
+    """The header, and some blocks of data, with their parity."""
+    capacity = code.capacity(slot.size)
     if capacity < BLOCK:
-        return 0
-    header = region[slot.offset:slot.data]
-    end = slot.offset + slot.size
-    fits = _is_balanced(header, region[end - ecc.size:end]) \
-        and parity_of(header, ecc.size) == region[end - ecc.size:end]
-    parity = slot.data + capacity
-    words = ((region[slot.data + at * BLOCK:slot.data + (at + 1) * BLOCK],
-              region[parity + at * ecc.size:parity + (at + 1) * ecc.size])
-             for at in range(min(LOOKED_INTO, capacity // BLOCK)))
-    return fits + sum(_is_balanced(data, code) and reed_solomon.encode(data, ecc.size) == code
-                      for data, code in words)
+        return
+    end, parity = slot.offset + slot.size, slot.data + capacity
+    yield region[slot.offset:slot.data], region[end - code.size:end]
+    for block in range(min(LOOKED_INTO, capacity // BLOCK)):
+        yield (region[slot.data + block * BLOCK:slot.data + (block + 1) * BLOCK],
+               region[parity + block * code.size:parity + (block + 1) * code.size])
 
 
 def _is_balanced(data: bytes, parity: bytes) -> bool:
@@ -83,16 +111,36 @@ def _is_balanced(data: bytes, parity: bytes) -> bool:
     return reduce(xor, data) == reduce(xor, parity) and any(data)
 
 
-def _by_a_mended_header(region: bytes, slots: Iterable[Slot], sizes: Iterable[int]) -> Ecc | None:
-    """The parity that makes a valid header of a damaged one."""
-    damaged = [slot for slot in slots
-               if not any(zone_at(region, slot, order) for order in ORDERS)]
-    for slot in damaged[:LOOKED_INTO]:
-        for ecc in map(Ecc, sizes):
-            zones = [zone_at(region, slot, order, ecc) for order in ORDERS]
-            if any(zone and zone.ecc and not zone.failed for zone in zones):
-                return ecc
-    return None
+def _by_mended_words(region: bytes, slots: Sequence[Slot], codes: Iterable[Ecc],
+                     said: int) -> Ecc | None:
+    """The code that can correct what is looked at, where that is no chance.
+
+    Only for regions in which every word is damaged: the code has to be hinted at.
+    """
+    best, most = None, 0.0
+    for code in codes:
+        words = [word for slot in slots for word in _words(region, slot, code)]
+        failed = _failed(words, HEADER_SIZE, code) + _failed(words, BLOCK, code)
+        mended = len(words) - failed
+        sure = mended * -log2(_chance(code.size))
+        if 3 * failed <= mended and sure > most \
+                and (sure >= SURE or (code.size == said and mended > 1)):
+            best, most = code, sure
+    return best
+
+
+def _failed(words: Iterable[tuple[bytes, bytes]], size: int, code: Ecc) -> int:
+    """How many of the words with `size` bytes of data are beyond repair."""
+    words = [word for word in words if len(word[0]) == size]
+    return len(reed_solomon.correct(b"".join(data for data, _ in words),
+                                    b"".join(parity for _, parity in words),
+                                    code.size, size).failed)
+
+
+def _chance(size: int) -> float:
+    """How likely it is that noise is "corrected": the share of words near enough to a code word."""
+    errors = size // 2
+    return float(comb(BLOCK + size, errors) * 255 ** errors / 256 ** size)
 
 
 # --- what it puts right
@@ -192,11 +240,11 @@ def _sums(counts: Iterable[int]) -> list[int]:
 
 
 def _is_doubtful(before: bytes, after: bytes) -> bool:
-    """Whether a correction put something else into what is text apart from it: then it is none."""
+    """Whether a correction put something else into what is nearly all text: then it is none."""
     changed = bytes(new for old, new in zip(before, after, strict=True) if old != new)
-    kept = bytes(new for old, new in zip(before, after, strict=True) if old == new)
-    return not _holds_others(kept) and _holds_others(changed)
+    return _others(changed) > 0 and 8 * _others(before) < len(before)
 
 
-def _holds_others(data: bytes) -> bool:
-    return len(data.translate(None, _NOT_TEXT)) < len(data)
+def _others(data: bytes) -> int:
+    """How many bytes are not of a text."""
+    return len(data.translate(None, _TEXT))
