@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from functools import reduce
 from math import comb, log2
-from operator import xor
 from typing import NamedTuple
 
 from . import reed_solomon
@@ -30,7 +28,7 @@ __all__ = ["LARGEST", "Repair", "find", "mend"]
 
 LARGEST = 255 - BLOCK               # parity bytes of a block: more, and it is no code any more
 SIZES = (16, *(size for size in range(2, 33) if size != 16))
-LOOKED_AT = 16                      # slots that are enough to find the parity size
+LOOKED_AT = 8                       # slots that are enough to find the parity size
 LOOKED_INTO = 3                     # blocks in each of them
 SURE = 32                           # bits of parity that fit by chance in no region
 BATCH = 1 << 15                     # blocks that are corrected at once: 4 MiB
@@ -84,12 +82,15 @@ def _by_clean_words(region: bytes, slots: Sequence[Slot], codes: Iterable[Ecc]) 
         fits = [count for slot in slots if (count := _fits(region, slot, code))]
         if (len(fits), sum(fits)) > most and 8 * code.size * sum(fits) >= SURE:
             best, most = code, (len(fits), sum(fits))
+            if most[0] == len(slots) and most[1] > len(slots):
+                break                   # all of them, and data as well as headers
     return best if 2 * most[0] >= len(slots) else None
 
 
 def _fits(region: bytes, slot: Slot, code: Ecc) -> int:
     """How many of the words that are looked at, the header's and some of data, are the code's."""
-    return sum(_is_balanced(data, parity) and reed_solomon.encode(data, code.size) == parity
+    roots = min(code.size, SURE // 8)
+    return sum(_is_balanced(data, parity) and reed_solomon.is_codeword(data + parity, roots)
                for data, parity in _words(region, slot, code))
 
 
@@ -108,7 +109,15 @@ def _words(region: bytes, slot: Slot, code: Ecc) -> Iterator[tuple[bytes, bytes]
 def _is_balanced(data: bytes, parity: bytes) -> bool:
     """A quick look: 255 of 256 words that are not the code's have no sum of zero.  Blank ones,
     which have, say nothing."""
-    return reduce(xor, data) == reduce(xor, parity) and any(data)
+    return _sum(data) == _sum(parity) and any(data)
+
+
+def _sum(data: bytes) -> int:
+    """The xor of all bytes of a block."""
+    value = int.from_bytes(data, "big")
+    for bits in (512, 256, 128, 64, 32, 16, 8):
+        value ^= value >> bits
+    return value & 0xff
 
 
 def _by_mended_words(region: bytes, slots: Sequence[Slot], codes: Iterable[Ecc],
