@@ -137,12 +137,22 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
     import hashlib  # here, not above: only new records need it
 
     stamp = "" if time is None else f"{time:.6f}"
-    digest = hashlib.sha256(b"\0".join((kind.encode(), stamp.encode(), body, raw or b"")))
+    digest = hashlib.sha256(b"%s\0%s\0" % (kind.encode(), stamp.encode()))
+    for piece in (body, b"\0", raw or b""):      # none of them copied: a body may be large
+        digest.update(piece)
     text = readable(body)
-    if raw is None and text.encode() != body:
+    if raw is None and not _stands_for(text, body):
         raw = body
     return Record(id=f"{kind[0]}-{digest.hexdigest()[:12]}", kind=kind, text=text, source=source,
                   time=time, time_trusted=clock_was_set(time), raw=raw)
+
+
+def _stands_for(text: str, body: bytes) -> bool:
+    """Whether `text`, made of `body`, has all that is in it.  Most bodies are ASCII, which is
+    known without another copy."""
+    if b"\0" in body:
+        return False
+    return body.isascii() or text.encode() == body
 
 
 def to_dict(record: Record, text: bool = True) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from . import boot
 from .config import Config
 from .errors import LastlogError, code_of
-from .medium import device, journal, journal_device, ramoops, retention
+from .medium import contents, device, journal, journal_device, ramoops, retention
 from .medium.device import Device
 from .medium.geometry import Geometry, candidates
 from .medium.layout import layouts
@@ -189,8 +189,7 @@ def _unused_zones(site: Site, where: Device, region: bytes) -> tuple[list[Extent
     """
     given = candidates(site)
     # Behind a dump that lost its header something has to stay that ends it.
-    records = [(record.source.offset or 0, HEADER_SIZE + record.source.size + TAIL)
-               for record in ramoops.records(region, given, where.live).records]
+    records = _places(contents.read(region, given, where.live))
     # The driver knows where its zones are; a configuration may be wrong and seem to fit.
     said = [each for each in given if not where.live or each.origin == "the ramoops driver"]
     zones, _ = ramoops.find_zones(region, said)
@@ -204,6 +203,12 @@ def _unused_zones(site: Site, where: Device, region: bytes) -> tuple[list[Extent
     size = _room(zones, geometry, len(region)) - max([TAIL, *(each.ecc for each in given)])
     extents = [_data(region, at, at + size) for at in empty]
     return _without([each for each in extents if each.start < each.end], records), empty
+
+
+def _places(there: contents.Contents) -> list[tuple[int, int]]:
+    """(offset, size) of the records, and of something behind each that ends it."""
+    return [(offset, size + TAIL) for places in there.reading.extents.values()
+            for offset, size in places]
 
 
 def _data(region: bytes, zone: int, end: int) -> Extent:
@@ -269,9 +274,8 @@ def _unused_journal(site: Site, where: Device, region: bytes, slack: int) -> lis
 def _left_by_zones(region: bytes, start: int) -> list[tuple[int, int]]:
     """(offset, size) of what ramoops left behind `start`, if it had that part too before it was
     named journal: nothing else shows it any more."""
-    dumps = [(record.source.offset or 0, HEADER_SIZE + record.source.size + TAIL)
-             for record in ramoops.records(region).records]
-    return dumps + [(start + at, size) for at, size in _readable(region[start:])]
+    left = [(start + at, size) for at, size in _readable(region[start:])]
+    return _places(contents.read(region)) + left
 
 
 def _ahead(entries: list[journal.Entry], capacity: int, slack: int) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from ..record import Problem, Record, Source, captured
 from . import forensics, kernel_dump, zone_ecc
 from .division import divide, find_zones, is_blank, is_region
 from .geometry import Geometry
-from .persistent_ram import Zone
+from .persistent_ram import HEADER_SIZE, Zone
 from .zone_ecc import Repair
 
 __all__ = ["Contents", "find_zones", "is_blank", "is_region", "records"]
@@ -42,7 +42,7 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     image, repairs = zone_ecc.mend(region, zones)
     found: list[Record] = []
     for zone, repair in zip(zones, repairs, strict=True):
-        if zone.used and not (live and zone.slot.kind != "kernel"):
+        if zone.used and zone.slot.kind != "ftrace" and not (live and zone.slot.kind != "kernel"):
             zone_records, zone_problems = _read(image, zone, repair)
             found += zone_records
             problems += zone_problems
@@ -50,6 +50,10 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     for record, problem in _recovered(lost, found, live):
         found.append(record)
         problems += problem
+    if not live:
+        trace, wrong = _trace(image, zones)
+        found += [trace] if trace else []
+        problems += [wrong] if wrong else []
     return Contents(found, problems, sum(zone.slot.kind == "kernel" for zone in zones))
 
 
@@ -61,20 +65,36 @@ def _read(image: bytes, zone: Zone, repair: Repair) -> tuple[list[Record], list[
     slot, body = zone.slot, zone.body(image)
     source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size)
     where = f"region, {slot.kind} zone {slot.number}"
-    if slot.kind == "ftrace":
-        # Several CPUs write there without a lock (PRZ_FLAG_NO_LOCK): bad blocks are no decay.
-        what = f"{zone.used} bytes of function trace, which this version does not read"
-        return [], [Problem(where, what, "info")]
     problems = []
     if zone.ecc:
         failed = len(repair.failed) + zone.failed
         source = source._replace(ecc_corrected=sum(repair.corrected.values()) + zone.corrected,
                                  ecc_failed=failed, torn=failed > 0)
         problems = _ecc_failed(where, zone.failed, repair.failed)
-    if slot.kind in ("console", "pmsg"):
-        return [captured(slot.kind, body, source)], problems
+    if slot.kind == "console":
+        return [captured("console", body, source)], problems
+    if slot.kind == "pmsg":
+        from . import android_log  # here, not above: a running ramoops' pmsg is not read
+
+        return [android_log.record_of(body, source)], problems
     found, others = kernel_dump.records(body, source, where, slot.capacity(zone.ecc))
     return found, problems + others
+
+
+def _trace(image: bytes, zones: Iterable[Zone]) -> tuple[Record | None, Problem | None]:
+    """What the ftrace zones hold, as one record: they are one behind the other.
+
+    Several CPUs write there without a lock (PRZ_FLAG_NO_LOCK): bad blocks are no decay.
+    """
+    traced = [zone for zone in zones if zone.slot.kind == "ftrace"]
+    if not any(zone.used for zone in traced):
+        return None, None
+    from . import ftrace  # here, not above: hardly any region has such zones
+
+    start, end = traced[0].slot.offset, max(zone.end for zone in traced)
+    source = Source("ramoops", 0, start, end - start - HEADER_SIZE,
+                    sum(zone.slot.size for zone in traced))
+    return ftrace.record_of([zone.body(image) for zone in traced], source, 3 * len(image))
 
 
 def _ecc_failed(where: str, header: bool, blocks: Sequence[int]) -> list[Problem]:

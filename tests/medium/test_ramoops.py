@@ -25,7 +25,7 @@ def geometry_of(name: str) -> list[Geometry]:
 
 
 @pytest.mark.parametrize("how", ["given", "found by scanning"])
-@pytest.mark.parametrize("name", samples.readable_by_us())
+@pytest.mark.parametrize("name", samples.of_ramoops())
 def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> None:
     known = geometry_of(name) if how == "given" else []
     contents = ramoops.records(samples.region(name), known)
@@ -33,7 +33,7 @@ def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> Non
              for file in samples.manifest()[name]["kernel_files"]
              if not file.startswith("ftrace") and not file.endswith(".enc.z")}
     ours = {f"{FILES[r.kind]}-ramoops-{r.source.zone}": r.text.encode("utf-8", "surrogatepass")
-            for r in contents.records if not r.source.truncated}
+            for r in contents.records if not r.source.truncated and r.kind != "ftrace"}
     assert ours == {file: text.decode("utf-8", "replace").replace("\0", "\ufffd").encode()
                     for file, text in shown.items()}
 
@@ -101,7 +101,7 @@ def test_noise_made_to_keep_us_busy(line: bytes) -> None:
         assert time.process_time() - began < 1.5
 
 
-@pytest.mark.parametrize("name", sorted(samples.NOT_RAMOOPS))
+@pytest.mark.parametrize("name", ["c13_mtdoops", "c14_pstore_blk"])
 def test_another_format_is_no_ramoops_region(name: str) -> None:
     contents = ramoops.records(samples.region(name))
     assert contents.records == [] and contents.problems[0].severity == "warning"
