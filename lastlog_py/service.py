@@ -421,7 +421,7 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
         files.append(found)
         problems += wrong
     bare = [record for found in files for record in found]
-    whole = {group[0]: parts.joined([bare[index] for index in group])
+    whole = {min(group): parts.joined([bare[index] for index in group])
              for group in parts.groups(bare)}
     records: list[Record] = []
     for start, found in zip(itertools.accumulate(map(len, files), initial=0), files, strict=False):
