@@ -412,7 +412,7 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
 
     given: the geometry of a region, if it was said.
     """
-    from .medium import parts  # nothing else reads files that somebody sent
+    from .medium import joining  # nothing else reads files that somebody sent
 
     files: list[list[Record]] = []
     problems: list[Problem] = []
@@ -421,8 +421,8 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
         files.append(found)
         problems += wrong
     bare = [record for found in files for record in found]
-    whole = {min(group): parts.joined([bare[index] for index in group])
-             for group in parts.groups(bare)}
+    whole = {min(group): joining.joined([bare[index] for index in group])
+             for group in joining.groups(bare)}
     records: list[Record] = []
     for start, found in zip(itertools.accumulate(map(len, files), initial=0), files, strict=False):
         records += diagnosed([whole[index] for index in range(start, start + len(found))

@@ -44,10 +44,10 @@ def _unpacked(name: str, file: str) -> bytes:
 
 
 def readable_by_us() -> list[str]:
-    """The samples whose format is in scope."""
+    """The samples of ramoops whose format is in scope."""
+    return [name for name in every() if manifest()[name]["geometry"]]
+
+
+def every() -> list[str]:
+    """Those of other formats too."""
     return sorted(set(manifest()) - NOT_DEFLATE)
-
-
-def of_ramoops() -> list[str]:
-    """Those of them that ramoops wrote."""
-    return [name for name in readable_by_us() if manifest()[name]["geometry"]]

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..record import Record, Source, captured
+from .log_text import is_text
 
 __all__ = ["Entry", "entries", "record_of", "text_of"]
 
@@ -75,8 +76,10 @@ def text_of(body: bytes) -> bytes | None:
 
 
 def _between(piece: bytes, at: int) -> bytes:
-    """What is in no frame: at the start of a ring that has wrapped the rest of one, without use."""
-    return piece.strip(b"\0") + b"\n" if at and piece.strip(b"\0") else b""
+    """What is in no frame, as a line; of the rest of a frame that the ring's start has cut, what is
+    text."""
+    piece = piece.strip(b"\0")
+    return piece + b"\n" if piece and (at or is_text(piece)) else b""
 
 
 # --- where the frames are

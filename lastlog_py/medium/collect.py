@@ -17,7 +17,7 @@ from ..errors import LastlogError, code_of
 from ..record import Problem, Record, Source, captured
 from ..site import Site
 from . import contents, device, geometry, journal_device, journal_records, pstorefs
-from .glance import CRASHLOG, PSTORE
+from .glance import CRASHLOG, PSTORE, slot_heads
 from .journal import MAGIC
 from .persistent_ram import HEADER_SIZE
 from .reading import Reading
@@ -98,10 +98,10 @@ def _whole(files: list[Found]) -> list[Found]:
     """Each dump once: small backends keep it in several files."""
     if len(files) < 2:
         return files
-    from . import parts  # mostly there is one, or none
+    from . import joining  # mostly there is one, or none
 
-    groups = parts.groups([each.record for each in files])
-    return [Found(parts.joined([files[index].record for index in group]),
+    groups = joining.groups([each.record for each in files])
+    return [Found(joining.joined([files[index].record for index in group]),
                   tuple(place for index in group for place in files[index].places))
             for group in groups]
 
@@ -169,7 +169,7 @@ def _place(where: device.Device, region: bytes, record: Record, offset: int,
 def _from_mtdoops(site: Site) -> tuple[list[Found], list[Problem]]:
     """What is in the partition that mtdoops writes to, where that is not the region."""
     where = device.oops_partition(site)
-    if where is None:
+    if where is None or not slot_heads(site):       # all of it would take its time on flash
         return [], []
     try:
         data = where.read()

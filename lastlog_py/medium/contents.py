@@ -17,7 +17,6 @@ from .reading import Reading, extents_of
 
 __all__ = ["Contents", "erased", "read"]
 
-
 Span = tuple[int, int]          # offset and end, in bytes from the region's start
 
 
@@ -37,28 +36,29 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     was removed, as far as its bytes are still there.
     """
     if live or not any_in(region):
-        return _ramoops(region, given, live, _base(region, given) if recover else 0)
+        return _ramoops(region, given, live, recover)
     from . import crashlog, mtdoops, pstore_zone, seed_ramoops  # few regions need them
 
     others = [mtdoops.read(region, given[:1] if recover else ()),
               pstore_zone.read(region, recover), crashlog.read(region, recover),
               seed_ramoops.read(region, given[:1] if recover else ())]
     if not any(reading.records for reading in others):
-        return _ramoops(region, given, False, _base(region, given) if recover else 0)
+        return _ramoops(region, given, False, recover)
     zones = [(zone.slot.offset, zone.end) for zone in ramoops.find_zones(region, given)[0]
              if zone.used]
     held = _held([*zones, *(span for reading in others for span in _spans(reading))])
     others = [_only(reading, held) for reading in others]
     rest = _without(region, [span for reading in others for span in _spans(reading)])
-    contents = _ramoops(rest, given, False, _base(rest, given) if recover else 0)
+    contents = _ramoops(rest, given, False, recover)
     if contents.zones or contents.reading.records:
         others.insert(0, contents.reading)
     return Contents(_together(others), contents.zones)
 
 
-def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, base: int) -> Contents:
-    """What ramoops left, in the region that begins at `base`."""
-    found = ramoops.records(region[base:] if base else region, given, live)
+def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Contents:
+    """What ramoops left."""
+    base = _base(region, given) if recover else 0
+    found = ramoops.records(region[base:] if base else region, given, live, recover)
     records = [record._replace(source=record.source._replace(
         offset=base + (record.source.offset or 0))) for record in found.records]
     return Contents(Reading(records, found.problems, extents_of(records, HEADER_SIZE)),

@@ -25,7 +25,7 @@ from .persistent_ram import (
     zone_at,
 )
 
-__all__ = ["Division", "divide", "find_zones", "is_blank", "is_region"]
+__all__ = ["Division", "divide", "find_zones", "is_blank"]
 
 MOST_ZONES = 1024                   # a region has tens; more are noise, or made to keep us busy
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
@@ -39,12 +39,6 @@ class Division(NamedTuple):
     slots: list[Slot]           # of all zones that there should be
     ecc: Ecc | None
     problems: list[Problem]
-
-
-def is_region(region: bytes) -> bool:
-    """Whether ramoops used `region`, or nobody did."""
-    return is_blank(region) or bool(_scan(region)) \
-        or any(forensics.find(region, [], [], None, recover=True))
 
 
 def find_zones(region: bytes, given: Sequence[Geometry]) -> tuple[list[Zone], list[Problem]]:

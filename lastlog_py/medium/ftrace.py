@@ -147,13 +147,13 @@ def _forms(order: str) -> tuple[Form, ...]:
 FORMS = _forms("<") + _forms(">")
 
 
-def record_of(zones: Sequence[bytes], source: Source,
+def record_of(zones: Sequence[bytes], source: Source, where: str,
               room: int) -> tuple[Record | None, Problem | None]:
     """What is in the ftrace zones, one or one for each CPU, as a record.
 
-    zones: their data, as it was written, not all empty.  room: bytes that the text may take.
+    zones: their data, as it was written, not all empty.  where: for problems.  room: bytes that
+    the text may take.
     """
-    where = f"{source.medium}, ftrace"
     text, more = text_of(zones, room)
     if text is None:
         size = sum(map(len, zones))

@@ -14,7 +14,7 @@ from ..site import Site
 from . import device
 from .marks import HEAD, PAGE, any_in, may_begin
 
-__all__ = ["CRASHLOG", "PSTORE", "captured_mark", "pstore_names"]
+__all__ = ["CRASHLOG", "PSTORE", "captured_mark", "pstore_names", "slot_heads"]
 
 PSTORE = "/sys/fs/pstore"
 CRASHLOG = "/sys/kernel/debug/crashlog"
@@ -34,7 +34,7 @@ def captured_mark(site: Site) -> str:
     dumps = [name for name in pstore_names(site)
              if not name.startswith(("console-", "pmsg-", "ftrace-"))]
     mark = zlib.crc32("\n".join(_stat(site, name) for name in dumps).encode())
-    elsewhere = _crashlog(site) + _heads_of_slots(site)
+    elsewhere = _crashlog(site) + slot_heads(site)
     mark = zlib.crc32(elsewhere, mark)
     found = bool(dumps or elsewhere)
     try:
@@ -56,8 +56,11 @@ def _crashlog(site: Site) -> bytes:
         return b""
 
 
-def _heads_of_slots(site: Site) -> bytes:
-    """The headers of what mtdoops has written to a partition of its own; they hold a count."""
+def slot_heads(site: Site) -> bytes:
+    """The headers of what mtdoops has written to a partition of its own; they hold a count.
+
+    b"": there is nothing, or no such partition.
+    """
     where = device.oops_partition(site)
     if where is None:
         return b""

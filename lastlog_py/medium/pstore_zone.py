@@ -206,7 +206,7 @@ def _trace(data: bytes, zones: list[Zone],
     first = zones[0]
     return ftrace.record_of([_body(data, zone) for zone in zones],
                             Source("pstore_zone", 0, first.offset, first.length, first.size),
-                            room)
+                            "pstore_zone, ftrace zone 0", room)
 
 
 def _dump(data: bytes, zone: Zone, source: Source, where: str,

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from . import forensics, kernel_dump, zone_ecc
-from .division import divide, find_zones, is_blank, is_region
+from .division import divide, find_zones, is_blank
 from .geometry import Geometry
 from .persistent_ram import HEADER_SIZE, Zone
 from .zone_ecc import Repair
 
-__all__ = ["Contents", "find_zones", "is_blank", "is_region", "records"]
+__all__ = ["Contents", "find_zones", "is_blank", "records"]
 
 MOST_NAMED = 8                      # lost blocks that a problem names
 
@@ -94,7 +94,8 @@ def _trace(image: bytes, zones: Iterable[Zone]) -> tuple[Record | None, Problem 
     start, end = traced[0].slot.offset, max(zone.end for zone in traced)
     source = Source("ramoops", 0, start, end - start - HEADER_SIZE,
                     sum(zone.slot.size for zone in traced))
-    return ftrace.record_of([zone.body(image) for zone in traced], source, 3 * len(image))
+    return ftrace.record_of([zone.body(image) for zone in traced], source,
+                            "region, ftrace zone 0", 3 * len(image))
 
 
 def _ecc_failed(where: str, header: bool, blocks: Sequence[int]) -> list[Problem]:

@@ -28,7 +28,7 @@ def texts(region: bytes, *given: Geometry, recover: bool = False) -> list[bytes]
     return [record.text.encode() for record in found]
 
 
-@pytest.mark.parametrize("name", samples.readable_by_us())
+@pytest.mark.parametrize("name", samples.every())
 def test_a_real_region_reads_as_its_kernel_showed_it(name: str) -> None:
     """mtdoops has no files; traces are compared line by line elsewhere."""
     known = geometry_of(name) if samples.manifest()[name]["geometry"] else []
@@ -95,6 +95,12 @@ def test_a_live_region_is_ramoops_alone() -> None:
                in contents.read(slot(log(3)) * 2 + PACKED, live=True).reading.records)
 
 
+def test_what_ramoops_emptied_is_recovered_on_request_too() -> None:
+    zapped = PACKED[:4] + bytes(8) + PACKED[12:]
+    for region in (zapped + PACKED[:4] + bytes(PAGE - 4), zapped + slot(log(3))):
+        assert zones.log(9) not in texts(region) and zones.log(9) in texts(region, recover=True)
+
+
 def test_the_same_dump_twice_has_two_places() -> None:
     reading = contents.read(slot(log(3)) * 2).reading
     assert len(reading.records) == 2 and len(reading.extents[reading.records[0].id]) == 2
@@ -147,7 +153,7 @@ def through_every_medium(text: bytes) -> dict[str, Record]:
     parts = [pstorefs.record_of(f"dmesg-erst-{number}", b"Panic#1 Part%d\n%s" % (
         number, b"".join(piece)), 1700000000.0)[0] for number, piece in
         ((1, lines[half:]), (2, lines[:half]))]
-    from lastlog_py.medium.parts import joined
+    from lastlog_py.medium.joining import joined
 
     found["erst"] = joined([each for each in parts[::-1] if each])
     return found

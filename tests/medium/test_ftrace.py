@@ -86,8 +86,9 @@ def test_zones_are_merged_and_not_sorted(first: list[int], second: list[int], or
                          ids=["none", "zeros", "erased", "bytes", "text"])
 def test_what_is_no_trace(junk: bytes) -> None:
     assert ftrace.text_of([junk]) == (None, 0)
-    record, problem = ftrace.record_of([junk], Source("ramoops"), 1 << 20)
-    assert record is None and problem and str(len(junk)) in problem.what
+    record, problem = ftrace.record_of([junk], Source("ramoops"), "here", 1 << 20)
+    assert record is None and problem and problem.where == "here"
+    assert str(len(junk)) in problem.what
 
 
 def test_very_many_calls_and_cpus() -> None:

@@ -1,11 +1,11 @@
-"""medium/parts.py: dumps that efi and erst store in several files."""
+"""medium/joining.py: dumps that efi and erst store in several files."""
 
 from __future__ import annotations
 
 import pytest
 
 from lastlog_py.diagnose import explain
-from lastlog_py.medium import parts
+from lastlog_py.medium import joining
 from lastlog_py.record import Record, Source, captured
 from tests import samples
 
@@ -24,7 +24,8 @@ def efi(number: int, lines: list[str], second: int = 1700000000) -> Record:
 
 
 def whole(records: list[Record]) -> list[Record]:
-    return [parts.joined([records[index] for index in group]) for group in parts.groups(records)]
+    return [joining.joined([records[index] for index in group])
+            for group in joining.groups(records)]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
