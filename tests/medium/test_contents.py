@@ -208,7 +208,7 @@ def test_noise_made_to_keep_us_busy(name: str) -> None:
         contents.read(noise, recover=True)
         taken.append(time.process_time() - began)
     assert min(taken) < 0.25, f"{min(taken):.3f} s"
-    few = noise[:len(noise) // 4]
+    few = noise[:1 << 18]           # tracing takes its time
     tracemalloc.start()
     contents.read(few, recover=True)
     _, peak = tracemalloc.get_traced_memory()
@@ -231,7 +231,7 @@ PIECES = [slot(log(3)), slot(log(4), 2, 1, endian=">"), slot(b"Oops\n<4>x\n", 3,
           foreign.crashlog(foreign.crashlog_file(log(3), log(4))), bytes(PAGE), b"\xff" * PAGE]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6),
        st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=12),
        st.integers(0, 9000), st.booleans())
@@ -251,7 +251,7 @@ def test_no_damage_makes_a_reader_raise(pieces: list[bytes], damage: list[tuple[
     dump.records("some.bin", data, [Geometry(PAGE)])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["<", ">"]), st.integers(0, 2))
 def test_no_bytes_make_a_reader_raise(data: bytes, endian: str, version: int) -> None:
     for region in (data, slot(data, 1, version, endian=endian), early(data),
