@@ -32,6 +32,9 @@ MOST_WORDS = 16                 # records of the second kind that one harvest sa
 # Zones that are in use again when a harvest sees what the last boot left in them: not erased.
 IN_USE = ("console", "pmsg", "ftrace")
 
+# Media that hold what the kernel wrote, while it is running and in boots before.
+ZONES = ("ramoops", "mtdoops", "pstore_zone")
+
 
 class Haul:
     """What one harvest found.  Call `explain`, `keep`, `erase`, `tell`, in this order."""
@@ -50,7 +53,7 @@ class Haul:
         self.seen = self._labelled(seen)
         known = {name for each in (*before, entry) for name in (*each.records, *each.survived)}
         self.crashes = [record for record in self.seen.crashes() if record.kernel
-                        and record.id not in known
+                        and record.id not in known and not self._is_lasting(record)
                         and self._places(record, but="journal")]    # newest first
 
     # Whose
@@ -64,7 +67,7 @@ class Haul:
         begun = self.entry.uptime or 0.0
         fresh = {record.id for record in seen.captured() if self.entry.reason
                  and record.kind == "kernel" and record.boot is None
-                 and {place.medium for place in seen.places[record.id]} == {"ramoops"}
+                 and all(place.medium in ZONES for place in seen.places[record.id])
                  and begun <= (record.uptime or 0.0) <= self.now.uptime}
         return seen.of_this_boot | fresh
 
@@ -79,6 +82,12 @@ class Haul:
         return seen._replace(records=[by_id.get(each.id, each) for each in seen.records])
 
     # Why
+
+    def _is_lasting(self, record: Record) -> bool:
+        """Whether it is saved already and stands where it cannot be erased: no boot finds it first
+        for finding it there again."""
+        return record.state == "both" and all(place.fixed for place in
+                                              self.seen.places.get(record.id, ()))
 
     def explain(self, reason: str) -> bool:
         """Note in the ledger's entries what was found, and the reasons that are still open.
@@ -224,7 +233,7 @@ class Haul:
     def _erase(self, names: list[str], keep: str = "") -> None:
         done: set[Place] = set()
         for record in self.seen.captured():
-            places = self._places(record, but=keep)
+            places = [place for place in self._places(record, but=keep) if not place.fixed]
             if record.id not in names or record.id in self.own or not places \
                     or any(_is_in_use(record, place) for place in places):
                 continue

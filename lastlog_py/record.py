@@ -41,6 +41,7 @@ class Source(NamedTuple):
     ecc_failed: int | None = None       # blocks beyond repair
     truncated: bool = False             # its end is missing
     torn: bool = False                  # it is damaged inside
+    recovered: bool = False             # no header leads to it: it is damaged, or says "empty"
 
 
 class Boot(NamedTuple):
@@ -149,10 +150,18 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
     """
     name = record_id(kind, body, time, raw or b"")
     text = readable(body)
-    if raw is None and text.encode() != body:
+    if raw is None and not _stands_for(text, body):
         raw = body
     return Record(id=name, kind=kind, text=text, source=source, time=time,
                   time_trusted=clock_was_set(time), raw=raw)
+
+
+def _stands_for(text: str, body: bytes) -> bool:
+    """Whether `text`, made of `body`, has all that is in it.  Most bodies are ASCII, which is
+    known without another copy."""
+    if b"\0" in body:
+        return False
+    return body.isascii() or text.encode() == body
 
 
 def to_dict(record: Record, text: bool = True) -> dict[str, Any]:

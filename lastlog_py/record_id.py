@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import hashlib
+
 __all__ = ["record_id"]
 
 
@@ -14,11 +18,13 @@ def record_id(kind: str, body: bytes, time: float | None, raw: bytes = b"") -> s
     `body` is not all of them.
     """
     stamp = "" if time is None else f"{time:.6f}"
-    whole = b"\0".join((kind.encode(), stamp.encode(), body, raw))
-    return f"{kind[0]}-{_sha256(whole)[:12]}"
+    digest = _sha256(b"%s\0%s\0" % (kind.encode(), stamp.encode()))
+    for piece in (body, b"\0", raw):        # none of them copied: a body may be large
+        digest.update(piece)
+    return f"{kind[0]}-{digest.hexdigest()[:12]}"
 
 
-def _sha256(data: bytes) -> str:
+def _sha256(data: bytes) -> hashlib._Hash:
     """With Python's own module: hashlib would load all of OpenSSL for it, where that is there."""
     try:
         if sys.version_info >= (3, 12):
@@ -27,4 +33,4 @@ def _sha256(data: bytes) -> str:
             from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         from hashlib import sha256
-    return str(sha256(data).hexdigest())
+    return sha256(data)

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 from . import boot
 from .config import Config
 from .errors import LastlogError, code_of
-from .medium import device, journal, journal_device, ramoops, retention
+from .medium import contents, device, journal, journal_device, ramoops, retention
 from .medium.device import Device
 from .medium.geometry import Geometry, candidates
-from .medium.ramoops import HEADER_SIZE, Zone
+from .medium.layout import layouts
+from .medium.persistent_ram import HEADER_SIZE, Zone
 from .medium.retention import Extent, Loss
 from .site import Site
 
@@ -188,8 +189,7 @@ def _unused_zones(site: Site, where: Device, region: bytes) -> tuple[list[Extent
     """
     given = candidates(site)
     # Behind a dump that lost its header something has to stay that ends it.
-    records = [(record.source.offset or 0, HEADER_SIZE + record.source.size + TAIL)
-               for record in ramoops.records(region, given, where.live).records]
+    records = _places(contents.read(region, given, where.live))
     # The driver knows where its zones are; a configuration may be wrong and seem to fit.
     said = [each for each in given if not where.live or each.origin == "the ramoops driver"]
     zones, _ = ramoops.find_zones(region, said)
@@ -205,6 +205,12 @@ def _unused_zones(site: Site, where: Device, region: bytes) -> tuple[list[Extent
     return _without([each for each in extents if each.start < each.end], records), empty
 
 
+def _places(there: contents.Contents) -> list[tuple[int, int]]:
+    """(offset, size) of the records, and of something behind each that ends it."""
+    return [(offset, size + TAIL) for places in there.reading.extents.values()
+            for offset, size in places]
+
+
 def _data(region: bytes, zone: int, end: int) -> Extent:
     """The data of `zone`, as far as no other one begins there."""
     start = zone + HEADER_SIZE
@@ -215,7 +221,7 @@ def _data(region: bytes, zone: int, end: int) -> Extent:
 def _geometry(zones: list[Zone], said: Iterable[Geometry], size: int) -> Geometry | None:
     """The geometry that the zones are in, every one of them."""
     slots = [zone.slot for zone in zones]
-    return next((each for each in said if slots in ramoops.layouts(each, size)), None)
+    return next((each for each in said if slots in layouts(each, size)), None)
 
 
 def _room(zones: list[Zone], geometry: Geometry | None, size: int) -> int:
@@ -225,7 +231,7 @@ def _room(zones: list[Zone], geometry: Geometry | None, size: int) -> int:
     whose headers are lost.
     """
     slots = [zone.slot for zone in zones]
-    for layout in ramoops.layouts(geometry, size) if geometry else ():
+    for layout in layouts(geometry, size) if geometry else ():
         slots += layout
     return min((slot.size for slot in slots if slot.kind == "kernel"), default=0)
 
@@ -233,7 +239,7 @@ def _room(zones: list[Zone], geometry: Geometry | None, size: int) -> int:
 def _zones_to_be(given: Iterable[Geometry], size: int) -> list[int]:
     """Where the zones of a region will begin that is not divided yet."""
     for each in given:
-        for slots in ramoops.layouts(each, size):
+        for slots in layouts(each, size):
             return [slot.offset for slot in slots if slot.kind == "kernel"]
     return [0]
 
@@ -268,9 +274,8 @@ def _unused_journal(site: Site, where: Device, region: bytes, slack: int) -> lis
 def _left_by_zones(region: bytes, start: int) -> list[tuple[int, int]]:
     """(offset, size) of what ramoops left behind `start`, if it had that part too before it was
     named journal: nothing else shows it any more."""
-    dumps = [(record.source.offset or 0, HEADER_SIZE + record.source.size + TAIL)
-             for record in ramoops.records(region).records]
-    return dumps + [(start + at, size) for at, size in _readable(region[start:])]
+    left = [(start + at, size) for at, size in _readable(region[start:])]
+    return _places(contents.read(region)) + left
 
 
 def _ahead(entries: list[journal.Entry], capacity: int, slack: int) -> list[tuple[int, int]]:

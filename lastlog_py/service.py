@@ -6,6 +6,7 @@ LastlogError; what could only partly be read is told in `problems`.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time as clock
@@ -430,12 +431,21 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
 
     given: the geometry of a region, if it was said.
     """
-    records: list[Record] = []
+    from .medium import joining  # nothing else reads files that somebody sent
+
+    files: list[list[Record]] = []
     problems: list[Problem] = []
     for path in paths:
         found, wrong = _decode_file(path, given)
-        records += diagnosed(found)
+        files.append(found)
         problems += wrong
+    bare = [record for found in files for record in found]
+    whole = {min(group): joining.joined([bare[index] for index in group])
+             for group in joining.groups(bare)}
+    records: list[Record] = []
+    for start, found in zip(itertools.accumulate(map(len, files), initial=0), files, strict=False):
+        records += diagnosed([whole[index] for index in range(start, start + len(found))
+                              if index in whole])
     return {"records": [to_dict(record._replace(state="file")) for record in records],
             "problems": [problem._asdict() for problem in problems]}
 

@@ -51,6 +51,14 @@ class Machine:
         self.write(f"/sys/class/mtd/mtd{number}/type", f"{kind}\n")
         return self.write(f"/dev/mtd{number}", region)
 
+    def flash(self, data: bytes, name: str = "mtdoops", number: int = 5, kind: str = "nor") -> Path:
+        """A further MTD device, after `mtd`."""
+        table = self.root / "proc/mtd"
+        before = table.read_text() if table.exists() else "dev:    size   erasesize  name\n"
+        self.write("/proc/mtd", f'{before}mtd{number}: {len(data):08x} 00010000 "{name}"\n')
+        self.write(f"/sys/class/mtd/mtd{number}/type", f"{kind}\n")
+        return self.write(f"/dev/mtd{number}", data)
+
     def ramoops(self, size: int, record: int, console: int = 0, ftrace: int = 0, pmsg: int = 0,
                 ecc: int = 0, address: int = 0x7000000) -> None:
         """The ramoops module as loaded on `size` bytes."""

@@ -15,7 +15,7 @@ from lastlog_py.archive_file import Entry, pack
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal_device
 from lastlog_py.medium.collect import collect
-from tests import samples, zones
+from tests import foreign, samples, zones
 from tests.machine import Machine
 
 ZONE, JOURNAL = 65536, 65536
@@ -673,3 +673,54 @@ def test_no_half_written_ledger_stays(router: Router, monkeypatch: pytest.Monkey
     with pytest.raises(LastlogError, match="cannot be noted"):
         ledger.write(router.config().ledger, [])
     assert not list(Path(router.config().ledger).parent.glob("boots*"))
+
+
+# --- where lastlog cannot erase
+
+BARE = PANIC.partition(b"\n")[2]
+
+
+def test_a_crash_on_flash_is_news_once(router: Router) -> None:
+    """mtdoops' partition keeps it; lastlog never writes there, and says nothing of it each time."""
+    router.boot()
+    data = foreign.slot(BARE, 1, size=65536) + foreign.unused(65536)
+    device = router.flash(data)
+    reply = router.boot()
+    (record,) = router.records()
+    assert (reply["reason"], reply["found"], reply["saved"], reply["kept"]) == (
+        "panic", [record["id"]], [record["id"]], [])
+    assert record["state"] == "both" and record["boot"]["number"] == 1
+    router.shutdown(900.0)
+    for _ in range(3):
+        again = router.boot()
+        assert (again["reason"], again["found"], again["kept"]) == ("clean", [], [])
+        router.shutdown(900.0)
+    Path(router.config().ledger).unlink()
+    router.power_cut()
+    assert router.boot()["found"] == [] and device.read_bytes() == data
+    cleared = service.clear(router.config(), "memory", [])
+    assert cleared["cleared"] == [] and "on flash" in cleared["kept"][0]["why"]
+
+
+def test_the_crashlog_of_an_old_kernel(router: Router) -> None:
+    router.boot()
+    file = router.write("/sys/kernel/debug/crashlog", foreign.crashlog_file(BARE))
+    reply = router.boot()
+    assert reply["reason"] == "panic" and len(reply["saved"]) == 1 and reply["kept"] == []
+    assert router.harvest()["found"] == []
+    file.unlink()                                   # the next reboot removes it
+    router.shutdown(900.0)
+    assert router.boot()["reason"] == "clean" and router.states() == ["saved"]
+
+
+@pytest.mark.parametrize("make", [
+    lambda: foreign.slot(BARE, 1, size=65536), lambda: foreign.early(BARE, 1800000000, size=65536),
+    lambda: foreign.zone("kernel", foreign.dump(PANIC), 65536)])
+def test_a_region_in_another_format_is_saved_and_erased(router: Router, make: Any) -> None:
+    router.boot()
+    router.configure(record_size=0)
+    journal = router.region.read_bytes()[4 * ZONE:]
+    router.region.write_bytes(make() + bytes(3 * ZONE) + journal)
+    reply = router.boot()
+    assert reply["reason"] == "panic" and len(reply["saved"]) == 1 and reply["kept"] == []
+    assert router.states() == ["saved"] and router.harvest()["found"] == []

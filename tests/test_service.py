@@ -13,7 +13,7 @@ from lastlog_py import archive_folder, boot, service
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal_device
-from tests import samples, zones
+from tests import foreign, samples, zones
 from tests.machine import Machine
 
 C12 = "c12_null_deref_panic_on_oops"
@@ -450,6 +450,39 @@ def test_decode_of_everything_that_can_be_sent(machine: Machine, tmp_path: Path)
     assert counts == {"region.bin": 3, "dmesg-ramoops-1": 1, "from-a-mail.txt": 1,
                       "dmesg-ramoops-0.enc.z": 1, "saved.gz": 1, "zcat.txt": 1,
                       "region.bin.gz": 3, "download.txt": 1}
+
+
+@pytest.mark.parametrize(("name", "content", "medium", "count"), [
+    ("mtd5.bin", samples.region("c13_mtdoops"), "mtdoops", 2),
+    ("disk.img", samples.region("c14_pstore_blk"), "pstore_zone", 4),
+    ("ram.bin", bytes(4096) + foreign.early(foreign.log(9)), "ramoops", 1),
+    ("crashlog", foreign.crashlog_file(foreign.log(9), foreign.log(8)), "crashlog", 2),
+    ("memory.bin", foreign.crashlog(foreign.crashlog_file(foreign.log(9)), length=0), "crashlog",
+     1),
+    ("pmsg-ramoops-0", foreign.said("up") * 3, "pstore", 1),
+    ("console-ramoops", b"[    1.000000] old kernels give no number\n", "pstore", 1),
+    ("some.bin", zones.deflated(zones.log(30)), "pstore", 1)])
+def test_decode_of_every_format(tmp_path: Path, name: str, content: bytes, medium: str,
+                                count: int) -> None:
+    (tmp_path / name).write_bytes(content)
+    reply = service.decode([str(tmp_path / name)])
+    assert [each["source"]["medium"] for each in reply["records"]] == [medium] * count
+    assert all(each["title"] and each["text"] for each in reply["records"])
+    assert [each for each in reply["problems"] if each["severity"] == "error"] == []
+
+
+def test_decode_joins_the_parts_of_a_dump(tmp_path: Path) -> None:
+    lines = zones.log(30).splitlines(keepends=True)[1:]
+    files = {"dmesg-erst-7": b"Panic#4 Part1\n" + b"".join(lines[20:]),
+             "region.bin": samples.region(C12),
+             "dmesg-erst-9": b"Panic#4 Part2\n" + b"".join(lines[:20])}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    records = service.decode([str(tmp_path / name) for name in files])["records"]
+    assert len(records) == 4
+    whole = records[0]
+    assert whole["text"].encode() == b"Panic#4 Part2\n" + b"".join(lines)
+    assert whole["kernel"]["sequence"] == 4 and not whole["source"]["torn"]
 
 
 @pytest.mark.parametrize("before", [samples.region(C12), b""], ids=["behind ramoops", "alone"])

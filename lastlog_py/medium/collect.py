@@ -8,32 +8,38 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from collections.abc import Collection as Group
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import LastlogError, code_of
 from ..record import Problem, Record, Source, captured
 from ..site import Site
-from . import device, geometry, journal_device, journal_records, pstorefs, ramoops
+from . import contents, device, geometry, journal_device, journal_records, pstorefs
+from .glance import CRASHLOG, PSTORE, slot_heads
 from .journal import MAGIC
+from .persistent_ram import HEADER_SIZE
+from .reading import Reading
 
 __all__ = ["Collection", "Found", "Place", "collect", "erase", "in_one_zone"]
 
-PSTORE = "/sys/fs/pstore"
+ON_FLASH = "It is on flash, where lastlog never writes; mtdoops itself overwrites the oldest."
+TILL_REBOOT = "The kernel shows it until the next reboot, and cannot erase it."
 TAINT_DIE = 128                 # include/linux/panic.h: there was an oops in this boot
 
 
 class Place(NamedTuple):
     """Where captured bytes are, well enough to erase just these and nothing newer."""
 
-    medium: str                 # "pstore" | "ramoops" | "journal"
-    path: str                   # of the pstore file, or of the region's device
-    offset: int                 # bytes into the region, of the zone or entry; 0 for a file
-    size: int                   # bytes: the zone's header and used data, the file, or the entry
+    medium: str                 # as in Source
+    path: str                   # of the file, or of the device
+    offset: int                 # bytes into the region, of the zone, slot or entry; 0 for a file
+    size: int                   # bytes: of the file or entry, or the header and used data
     checksum: int               # CRC-32 of these bytes when they were read
     zone: tuple[str, int] | None  # kind and number of the zone: removing a pstore file empties
                                 # the zone of its number, whatever is in it by then
+    fixed: str = ""             # why lastlog cannot erase it; "": it can
 
 
 class Found(NamedTuple):
@@ -57,9 +63,12 @@ def collect(site: Site) -> Collection:
     files, file_problems = _from_pstore(site.system(PSTORE))
     zones, region_problems, count = _from_region(site)
     moved, journal_problems = _from_journal(site)
+    slots, slot_problems = _from_mtdoops(site)
+    logs, log_problems = _from_crashlog(site)
     others, pmsg_problems = _parted(_merged(files, zones, _is_mounted(site)))
-    return Collection(_joined(others, moved), file_problems + region_problems + pmsg_problems
-                      + journal_problems, count)
+    return Collection(_joined(others + slots + logs, moved),
+                      file_problems + region_problems + slot_problems + log_problems
+                      + pmsg_problems + journal_problems, count)
 
 
 def _from_pstore(folder: str) -> tuple[list[Found], list[Problem]]:
@@ -82,7 +91,19 @@ def _from_pstore(folder: str) -> tuple[list[Found], list[Problem]]:
         if record:
             place = Place("pstore", path, 0, len(data), zlib.crc32(data), _zone_of(name))
             found.append(Found(record, (place,)))
-    return found, problems
+    return _whole(found), problems
+
+
+def _whole(files: list[Found]) -> list[Found]:
+    """Each dump once: small backends keep it in several files."""
+    if len(files) < 2:
+        return files
+    from . import joining  # mostly there is one, or none
+
+    groups = joining.groups([each.record for each in files])
+    return [Found(joining.joined([files[index].record for index in group]),
+                  tuple(place for index in group for place in files[index].places))
+            for group in groups]
 
 
 def _zone_of(name: str) -> tuple[str, int] | None:
@@ -104,14 +125,27 @@ def _from_region(site: Site) -> tuple[list[Found], list[Problem], int]:
         return [], [_no_region(site, error)], 0
     if not where.size and where.journal_size:
         return [], [], 0                # all of it is the journal: a board without ramoops
-    contents = ramoops.records(region, geometry.candidates(site), where.live)
-    problems = list(contents.problems)
+    there = contents.read(region, geometry.candidates(site), where.live)
+    problems = list(there.reading.problems)
     short = where.size - len(region)
     if short > 0:
         problems.append(Problem(where.path, f"it ended {short} bytes early", "error"))
-    found = [Found(record, (_zone_place(where, region, record),), where.live)
-             for record in contents.records]
-    return found, problems, contents.zones
+    return _found(where, region, there.reading), problems, there.zones
+
+
+def _found(where: device.Device, region: bytes, reading: Reading) -> list[Found]:
+    """The records in a region, with their places; of those that are there twice each has its
+    own."""
+    left = {name: list(extents) for name, extents in reading.extents.items()}
+    times = Counter(record.id for record in reading.records)
+    found = []
+    for record in reading.records:
+        extents = left[record.id]
+        if times[record.id] > 1:
+            extents = [extents.pop(0)]
+        found.append(Found(record, tuple(_place(where, region, record, offset, size)
+                                         for offset, size in extents), where.live))
+    return found
 
 
 def _no_region(site: Site, error: LastlogError) -> Problem:
@@ -120,12 +154,46 @@ def _no_region(site: Site, error: LastlogError) -> Problem:
     return Problem("region", f"{error.message} {error.hint}", "info" if harmless else "error")
 
 
-def _zone_place(where: device.Device, region: bytes, record: Record) -> Place:
+def _place(where: device.Device, region: bytes, record: Record, offset: int,
+           size: int) -> Place:
+    used = region[offset:offset + size]
     source = record.source
-    offset = source.offset or 0
-    used = region[offset:offset + ramoops.HEADER_SIZE + source.size]
     zone = (record.kind, source.zone) if where.live and source.zone is not None else None
-    return Place("ramoops", where.path, offset, len(used), zlib.crc32(used), zone)
+    return Place(source.medium, where.path, offset, len(used), zlib.crc32(used), zone,
+                 ON_FLASH if where.what == "flash" else "")
+
+
+# --- other places
+
+
+def _from_mtdoops(site: Site) -> tuple[list[Found], list[Problem]]:
+    """What is in the partition that mtdoops writes to, where that is not the region."""
+    where = device.oops_partition(site)
+    if where is None or not slot_heads(site):       # all of it would take its time on flash
+        return [], []
+    try:
+        data = where.read()
+    except LastlogError as error:
+        return [], [Problem("mtdoops", f"{error.message} {error.hint}", "error")]
+    from . import mtdoops  # few machines need it
+
+    reading = mtdoops.read(data)
+    return _found(where, data, reading), reading.problems
+
+
+def _from_crashlog(site: Site) -> tuple[list[Found], list[Problem]]:
+    """What the kernel of an old OpenWrt kept of the last boot's crash."""
+    path = site.system(CRASHLOG)
+    try:
+        data = pstorefs.read(path)[0]
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [Problem(path, f"it cannot be read: {error.strerror}", "error")]
+    from . import crashlog  # few machines need it
+
+    place = Place("crashlog", path, 0, len(data), zlib.crc32(data), None, TILL_REBOOT)
+    return [Found(record, (place,)) for record in crashlog.read_file(data).records], []
 
 
 # --- the journal
@@ -272,14 +340,15 @@ def in_one_zone(one: Iterable[Place], other: Iterable[Place]) -> bool:
     return any((place.path, place.offset) in theirs or place.zone in zones for place in one)
 
 
-def erase(site: Site, places: Iterable[Place], others: Group[Place] = ()) -> None:
+def erase(site: Site, places: Sequence[Place], others: Group[Place] = ()) -> None:
     """Make `places`, which hold one record, free for the next crash.
 
     others: places whose records are erased along with it, or were erased before; a zone that is
     shared with them may have been emptied by now.
     Raises LastlogError if something cannot be erased, or holds something else by now.
     """
-    wanted = [place for place in places if place not in others]
+    fixed = [place for place in places if place.fixed]
+    wanted = [place for place in places if place not in others and not place.fixed]
     for place in wanted:
         if not _is_gone(site, place):
             _check_unchanged(site, place)
@@ -291,6 +360,8 @@ def erase(site: Site, places: Iterable[Place], others: Group[Place] = ()) -> Non
             where.erase_at(place.offset - where.start, place.size, place.checksum)
         else:
             _erase_zone(site, place)
+    if fixed:
+        raise LastlogError("read-only", fixed[0].fixed, "Nothing has to be done about it.")
 
 
 def _is_gone(site: Site, place: Place) -> bool:
@@ -300,15 +371,23 @@ def _is_gone(site: Site, place: Place) -> bool:
         return not os.path.lexists(place.path)
     if place.medium == "journal":
         return device.find(site).read(place.offset, len(MAGIC)) != MAGIC
-    header = device.find(site).read(place.offset, ramoops.HEADER_SIZE)
-    return header == ERASED or header[4:] == bytes(8)
+    now = _device(site, place).read(place.offset, place.size)
+    if place.medium == "ramoops" and now[4:HEADER_SIZE] == bytes(8):
+        return True                     # as the kernel empties a zone
+    return now == contents.erased(place.medium, now)
+
+
+def _device(site: Site, place: Place) -> device.Device:
+    """What `place` is on.  Raises LastlogError if it is not there any more."""
+    where = device.oops_partition(site)
+    return where if where is not None and where.path == place.path else device.find(site)
 
 
 def _check_unchanged(site: Site, place: Place) -> None:
     """Raises LastlogError if there is something newer at `place`, or may be."""
     try:
         now = pstorefs.read(place.path)[0] if place.medium == "pstore" else \
-            device.find(site).read(place.offset, place.size)
+            _device(site, place).read(place.offset, place.size)
     except OSError as error:
         raise LastlogError("io", f"{place.path} cannot be read: {error.strerror}.",
                            "Look at the list again.") from None
@@ -344,21 +423,14 @@ def _unlink(place: Place) -> None:
                            "Run lastlog as root, with /sys/fs/pstore mounted read-write.") from None
 
 
-# What a zone that no driver uses gets for a header: nothing that the kernel takes for a signature,
-# and, because all 12 bytes differ, nothing that the header's ECC of 16 bytes, which corrects 8,
-# could bring back.  (ECC of 24 bytes and more could; the kernel then finds a dump of zeros without
-# a "====" line, and drops it.)
-ERASED = b"\xff" * ramoops.HEADER_SIZE
-
-
 def _erase_zone(site: Site, place: Place) -> None:
-    """Wipe a zone's header and text in one write, so that there is no half of it."""
-    where = device.find(site)
-    header = where.read(place.offset, ramoops.HEADER_SIZE)
+    """Wipe a record's header and text in one write, so that there is no half of it."""
+    where = _device(site, place)
     if not where.live:
-        where.write(place.offset, ERASED + bytes(place.size - len(header)))
+        now = where.read(place.offset, place.size)
+        where.write(place.offset, contents.erased(place.medium, now))
         return
-    if header[4:] != bytes(8):
+    if where.read(place.offset, HEADER_SIZE)[4:] != bytes(8):
         _check_erasable(site)
     # As persistent_ram_zap does it: the signature stays.  Without it the next crash would be
     # written, and then thrown away at the next boot (persistent_ram_post_init).

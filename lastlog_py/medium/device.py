@@ -11,10 +11,11 @@ import os
 from ..errors import LastlogError, code_of
 from ..site import Site
 
-__all__ = ["Device", "find", "named", "ramoops_runs", "read_small"]
+__all__ = ["Device", "find", "named", "oops_partition", "ramoops_runs", "read_small"]
 
 # No router reserves more than this for crash logs; a larger file is not a region.
 MAX_REGION = 64 << 20
+MAX_OOPS = 8 << 20              # bytes: MTDOOPS_MAX_MTD_SIZE
 
 
 class Device:
@@ -26,7 +27,7 @@ class Device:
         self.path = path
         self.size = size                # of ramoops' part: the journal behind it is left out
         self.journal_size = 0           # of the part behind `size`
-        self.what = what                # "file" | "mtd"
+        self.what = what                # "file" | "mtd" | "flash", which is never written to
         # ramoops is writing here now: its console and pmsg zones hold this boot, not the last,
         # and each zone's header belongs to the driver.
         self.live = False
@@ -56,6 +57,9 @@ class Device:
 
     def write(self, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, and see it there.  Raises LastlogError if that fails."""
+        if self.what == "flash":
+            raise LastlogError("read-only", f"{self.path} is flash: lastlog never writes there.",
+                               "mtdoops itself overwrites the oldest record.")
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -115,17 +119,34 @@ def _mtd(site: Site) -> Device:
 
 def named(site: Site) -> tuple[int, int] | None:
     """Number and size in bytes of the MTD device with the configured name, whatever it is."""
-    for line in read_small(site.system("/proc/mtd")).splitlines():
-        entry = _mtd_entry(line)
-        if entry is not None and entry[2] == site.mtd:
-            return entry[:2]
+    return next((entry[:2] for entry in _mtd_entries(site) if entry[2] == site.mtd), None)
+
+
+def oops_partition(site: Site) -> Device | None:
+    """The MTD partition that mtdoops writes to: the one that the driver was told, else the one of
+    its name.  None: there is none, or it is the region.
+
+    drivers/mtd/mtdoops.c: mtddev is a name or a number; at most 8 MiB are used.
+    """
+    told = read_small(site.system("/sys/module/mtdoops/parameters/mtddev")).strip() or "mtdoops"
+    for number, size, name in _mtd_entries(site):
+        if told in (name, str(number)):
+            what = "mtd" if _mtd_type(site, number) == "ram" else "flash"
+            is_region = not site.file and name == site.mtd and what == "mtd"
+            return None if is_region else Device(site.system(f"/dev/mtd{number}"),
+                                                 min(size, MAX_OOPS), what)
     return None
+
+
+def _mtd_entries(site: Site) -> list[tuple[int, int, str]]:
+    lines = read_small(site.system("/proc/mtd")).splitlines()
+    return [entry for entry in map(_mtd_entry, lines) if entry]
 
 
 def _check_type(site: Site, number: int) -> None:
     """Raises LastlogError unless the device is memory: flash of that name holds the firmware, its
     settings or the radio's calibration."""
-    kind = read_small(site.system(f"/sys/class/mtd/mtd{number}/type")).strip()
+    kind = _mtd_type(site, number)
     if kind == "ram":
         return
     what = f"is of the type {kind[:20]}" if kind else \
@@ -133,6 +154,10 @@ def _check_type(site: Site, number: int) -> None:
     raise LastlogError("no-region", f'The MTD device "{site.mtd}" (mtd{number}) {what}; lastlog '
                        "writes to memory only (type ram).", "Set option mtd in the region section "
                        "of the configuration to a name that no flash partition has.")
+
+
+def _mtd_type(site: Site, number: int) -> str:
+    return read_small(site.system(f"/sys/class/mtd/mtd{number}/type")).strip()
 
 
 def _mtd_entry(line: str) -> tuple[int, int, str] | None:

@@ -1,6 +1,7 @@
 """A file somebody sent: which format it is in, and the records in it.  Pure.
 
-Each format is one row of `_FORMATS`; the first that recognises the bytes reads them.
+Each kind of file is one row of `_FORMATS`; the first that recognises the bytes reads them.  What
+is none of these is read as a region, which may hold several formats at once.
 """
 
 from __future__ import annotations
@@ -10,24 +11,29 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
-from . import journal_records, pstorefs, ramoops
-from .compression import TITLE
+from . import contents, crashlog, journal_records, pstorefs, ramoops
+from .compression import TITLE, unpack
 from .geometry import Geometry
 from .journal import MAGIC, Entry, scan
 
 __all__ = ["records"]
 
-Reading = tuple[list[Record], list[Problem]]
+Found = tuple[list[Record], list[Problem]]
+
+PEEK = 512                      # compressed bytes that are enough to see a title
+NOTHING = ("nothing that lastlog can read is in it; it reads dumps of a whole region or MTD "
+           "partition (by dd, or by nanddump without out-of-band data), the files of "
+           "/sys/fs/pstore under their own names, the crashlog of debugfs, and saved records")
 
 
 class Format(NamedTuple):
     """One format that a dump can be in."""
 
     recognise: Callable[[str, bytes], bool]                     # by file name and bytes
-    read: Callable[[str, bytes, Sequence[Geometry]], Reading]
+    read: Callable[[str, bytes, Sequence[Geometry]], Found]
 
 
-def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Reading:
+def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Found:
     """The records in `data`, a file called `name` (without its folder), and what is wrong with it.
 
     given: the region's geometry, if it was said.
@@ -37,16 +43,14 @@ def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Reading:
     for each in _FORMATS:
         if each.recognise(name, data):
             return each.read(name, data, given)
-    what = ("nothing that lastlog can read: no ramoops zone, no pstore file and no saved record "
-            "(a dump of the whole region is needed, from its first byte)")
-    return [], [Problem(name, what, "error")]
+    return _read_region(name, data, given)
 
 
 def _is_pstore(name: str, data: bytes) -> bool:
     return pstorefs.parse_name(name) is not None or re.match(TITLE, data) is not None
 
 
-def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Reading:
+def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Found:
     if pstorefs.parse_name(name) is None:
         # A dump's text under a name of somebody's own.
         return [captured("kernel", data, Source("pstore", size=len(data)))], []
@@ -54,14 +58,31 @@ def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Reading:
     return [record] if record else [], [problem] if problem else []
 
 
-def _is_region(_name: str, data: bytes) -> bool:
-    return MAGIC in data or bool(ramoops.find_zones(data, ())[0]) or ramoops.is_blank(data)
+def _is_crashlog(_name: str, data: bytes) -> bool:
+    return crashlog.is_file(data)
 
 
-def _read_region(_name: str, data: bytes, given: Sequence[Geometry]) -> Reading:
+def _read_crashlog(_name: str, data: bytes, _given: Sequence[Geometry]) -> Found:
+    return crashlog.read_file(data)[:2]
+
+
+def _is_packed(_name: str, data: bytes) -> bool:
+    return bool(unpack(data[:PEEK], PEEK).text)
+
+
+def _read_packed(name: str, data: bytes, _given: Sequence[Geometry]) -> Found:
+    """The compressed bytes of a dump, under a name of somebody's own."""
+    record, problem = pstorefs.record_of("dmesg-unknown-0.enc.z", data, None)
+    return [record] if record else [], [problem._replace(where=name)] if problem else []
+
+
+def _read_region(name: str, data: bytes, given: Sequence[Geometry]) -> Found:
     """A region, the journal behind ramoops' part included."""
     entries = _journal(data, given)
-    bare, problems, _ = ramoops.records(_without(data, entries), given)
+    there = contents.read(_without(data, entries), given, recover=True)
+    bare, problems, _ = there.reading
+    if not (bare or entries or there.zones or ramoops.is_blank(data)):
+        return [], [Problem(name, NOTHING, "error")]
     found = []
     for record in bare:
         parted = journal_records.part(record) if record.kind == "pmsg" else None
@@ -81,8 +102,7 @@ def _journal(data: bytes, given: Sequence[Geometry]) -> list[Entry]:
     """What is in the journal; what is in a zone of ramoops, pmsg's for one, is left to that."""
     if MAGIC not in data:
         return []
-    used = [(zone.slot.offset, zone.slot.offset + ramoops.HEADER_SIZE + zone.used)
-            for zone in ramoops.find_zones(data, given)[0]]
+    used = [(zone.slot.offset, zone.end) for zone in ramoops.find_zones(data, given)[0]]
     return [entry for entry in scan(data).entries
             if not any(start <= (entry.offset or 0) < end for start, end in used)]
 
@@ -97,4 +117,5 @@ def _without(data: bytes, entries: list[Entry]) -> bytes:
     return bytes(bare)
 
 
-_FORMATS = (Format(_is_pstore, _read_pstore), Format(_is_region, _read_region))
+_FORMATS = (Format(_is_pstore, _read_pstore), Format(_is_crashlog, _read_crashlog),
+            Format(_is_packed, _read_packed))

@@ -1,5 +1,5 @@
 """How ramoops divides a region, as somebody says it does: the configuration, the driver's
-module parameters, or the device tree.  `ramoops.layouts` turns a Geometry into zones.
+module parameters, or the device tree.  `layout.layouts` turns a Geometry into zones.
 """
 
 from __future__ import annotations

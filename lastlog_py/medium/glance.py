@@ -12,10 +12,12 @@ import zlib
 from ..errors import LastlogError
 from ..site import Site
 from . import device
+from .marks import HEAD, PAGE, any_in, may_begin
 
-__all__ = ["PSTORE", "captured_mark", "pstore_names"]
+__all__ = ["CRASHLOG", "PSTORE", "captured_mark", "pstore_names", "slot_heads"]
 
 PSTORE = "/sys/fs/pstore"
+CRASHLOG = "/sys/kernel/debug/crashlog"
 
 # The signature of a zone in both byte orders, and how a dump in it begins (ramoops.py).
 SIGNATURES = (b"DBGC", b"CGBD")
@@ -32,14 +34,47 @@ def captured_mark(site: Site) -> str:
     dumps = [name for name in pstore_names(site)
              if not name.startswith(("console-", "pmsg-", "ftrace-"))]
     mark = zlib.crc32("\n".join(_stat(site, name) for name in dumps).encode())
+    elsewhere = _crashlog(site) + slot_heads(site)
+    mark = zlib.crc32(elsewhere, mark)
+    found = bool(dumps or elsewhere)
     try:
         where = device.find(site)
         region = where.read(0, where.settled)
     except LastlogError as error:
-        return f"{mark:08x}" if dumps or error.code != "no-region" else ""
-    if not dumps and not _holds_something(region, where.live):
+        return f"{mark:08x}" if found or error.code != "no-region" else ""
+    if not found and not _holds_something(region, where.live):
         return ""
     return f"{zlib.crc32(region, mark):08x}"
+
+
+def _crashlog(site: Site) -> bytes:
+    """The beginning of what OpenWrt's crashlog holds, with the time of its first dump."""
+    try:
+        with open(site.system(CRASHLOG), "rb", buffering=0) as file:
+            return file.read(64)
+    except OSError:
+        return b""
+
+
+def slot_heads(site: Site) -> bytes:
+    """The headers of what mtdoops has written to a partition of its own; they hold a count.
+
+    b"": there is nothing, or no such partition.
+    """
+    where = device.oops_partition(site)
+    if where is None:
+        return b""
+    try:
+        fd = os.open(where.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b"?"
+    try:
+        heads = [os.pread(fd, HEAD, page) for page in range(0, where.size, PAGE)]
+    except OSError:
+        return b"?"
+    finally:
+        os.close(fd)
+    return b"".join(head for head in heads if may_begin(head))
 
 
 def _stat(site: Site, name: str) -> str:
@@ -65,7 +100,7 @@ def _holds_something(region: bytes, live: bool) -> bool:
     In a region that no driver uses a dump may also stand behind a lost header.  A driver that runs
     has renewed lost headers, and leaves the bytes of erased dumps where they were.
     """
-    if not live and DUMP in region:
+    if not live and (DUMP in region or any_in(region)):
         return True
     return any(_is_used(region, at) for signature in SIGNATURES
                for at in _places(region, signature))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from .compression import unpack
-from .ramoops import not_whole
+from .kernel_dump import not_whole
 
 __all__ = ["File", "listing", "parse_name", "read", "record_of"]
 
@@ -81,6 +81,10 @@ def record_of(name: str, data: bytes, time: float | None) -> tuple[Record | None
         time = None                     # the kernel gives these the time of the mount
     if file.compressed:
         return _compressed(name, body, source, file.kind, time)
+    if file.kind == "pmsg":
+        from . import android_log  # here, not above: most routers have no such file
+
+        return android_log.record_of(body, source), _ecc_problem(name, failed)
     return captured(file.kind, body, source, time=time), _ecc_problem(name, failed)
 
 

@@ -9,20 +9,19 @@ import json
 import os
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lastlog_py import boot, cache
 from lastlog_py.archive import Archive
 from lastlog_py.config import load
 from lastlog_py.diagnose import explain
-from lastlog_py.medium import journal_device, ramoops
-from lastlog_py.medium.geometry import Geometry
+from lastlog_py.medium import journal_device
 from lastlog_py.record import Source, captured
-from tests import samples, zones
-from tests.bench.measure import Command, Cost, alone, compare, compare_functions
+from tests import samples
+from tests.bench import media
+from tests.bench.measure import Command, Cost, Row, alone, compare
 from tests.machine import Machine
 
 TOP = Path(__file__).parents[2]
@@ -31,21 +30,10 @@ SAVED = 32
 SHM = "/dev/shm"
 
 
-class Row(NamedTuple):
-    """One comparison."""
-
-    what: str
-    against: str
-    bar: float                      # the ratio that must not be exceeded
-    ratio: float
-    ours: Cost
-    reference: Cost
-
-
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_processes(Machine(Path(folder) / "full")),
-                *_boot_service(), _decoding(Path(folder))]
+                *_boot_service(), *media.rows(Path(folder))]
     _print(rows)
     out = TOP / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
@@ -148,46 +136,10 @@ def _forgetter(machine: Machine) -> Callable[[], object]:
     return forget
 
 
-def _decoding(folder: Path) -> Row:
-    """A 1 MiB region whose 16 zones are full, against reading it and inflating these records."""
-    bodies = [_full_body(seed) for seed in range(16)]
-    region = b"".join(zones.zone(65536, body) for body in bodies)
-    file = folder / "full.bin"
-    file.write_bytes(region)
-    packed = [body.partition(b"\n")[2] for body in bodies]
-
-    def ours() -> None:
-        found = ramoops.records(file.read_bytes(), [Geometry(65536)]).records
-        assert len(found) == 16
-
-    def reference() -> None:
-        file.read_bytes()
-        for body in packed:
-            zlib.decompress(body, -15)
-
-    ratio, mine, theirs = compare_functions(ours, reference)
-    return Row("decode 1 MiB full of records", "read + zlib.decompress", 3.0, ratio,
-               Cost(mine, None), Cost(theirs, None))
-
-
-def _full_body(seed: int) -> bytes:
-    """A compressed dump that fills a 64 KiB zone as far as it can: real log lines, varied."""
-    lines = samples.kernel_text("s01_plain", "dmesg-ramoops-0").splitlines()[1:]
-    text, body, i = b"Panic#1 Part1\n", b"", 0
-    while True:
-        text += b"".join(b"%b %08x\n" % (line, zlib.crc32(b"%d %d" % (seed, i + n)))
-                         for n, line in enumerate(lines))
-        i += len(lines)
-        longer = zones.dump(text, flag="C")
-        if len(longer) > 65536 - ramoops.HEADER_SIZE:
-            return body
-        body = longer
-
-
 def _print(rows: list[Row]) -> None:
     print(f"{'':30} {'ratio':>6} {'bar':>5} {'ms':>8} {'peak KiB':>9}   against")
     for row in rows:
-        print(f"{row.what:30} {row.ratio:6.2f} {row.bar:5.1f} {row.ours.seconds * 1e3:8.1f} "
+        print(f"{row.what:30} {row.ratio:6.3g} {row.bar:5.2g} {row.ours.seconds * 1e3:8.1f} "
               f"{row.ours.peak_kib or '-':>9}   {row.against} "
               f"({row.reference.seconds * 1e3:.1f} ms, {row.reference.peak_kib or '-'} KiB)")
 

@@ -21,6 +21,17 @@ class Cost(NamedTuple):
     peak_kib: int | None        # memory; None: GNU time is not there to tell
 
 
+class Row(NamedTuple):
+    """One comparison."""
+
+    what: str
+    against: str
+    bar: float                      # the ratio that must not be exceeded
+    ratio: float
+    ours: Cost
+    reference: Cost
+
+
 class Command(NamedTuple):
     """A process to measure."""
 

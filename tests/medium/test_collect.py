@@ -6,7 +6,7 @@ import pytest
 
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium.collect import Place, collect, erase, in_one_zone
-from tests import samples, zones
+from tests import foreign, samples, zones
 from tests.machine import Machine
 
 SIZE = 4096
@@ -237,3 +237,98 @@ def test_erasing_what_is_gone_is_done(machine: Machine) -> None:
     file.unlink()
     erase(machine.site(), found.places)
     assert collect(machine.site()).found == []
+
+
+# --- other formats and places
+
+
+@pytest.mark.parametrize("content", [
+    foreign.slot(foreign.log(9)) + foreign.unused(), foreign.early(foreign.log(9)) * 1,
+    foreign.zone("kernel", foreign.dump(zones.log(9))),
+    foreign.crashlog(foreign.crashlog_file(foreign.log(9)))],
+    ids=["mtdoops", "early ramoops", "pstore_zone", "crashlog"])
+def test_a_region_in_another_format_is_read_and_erased(machine: Machine, content: bytes) -> None:
+    file = machine.write("/region.bin", content + bytes(SIZE))
+    site = machine.configure(file=file).site()
+    (found,) = collect(site).found
+    assert foreign.log(9).decode() in found.record.text
+    erase(site, found.places)
+    assert collect(site).found == [] and len(file.read_bytes()) == len(content) + SIZE
+    erase(site, found.places)                       # gone already: done
+
+
+def test_an_erased_slot_of_mtdoops_is_as_it_expects_an_unused_one(machine: Machine) -> None:
+    one, two = foreign.slot(foreign.log(9), 1), foreign.slot(foreign.log(8), 2)
+    device = machine.mtd(one + two)
+    newest, _ = collect(machine.site()).found
+    erase(machine.site(), newest.places)
+    assert device.read_bytes() == one + foreign.unused()
+
+
+def test_a_newer_record_in_a_slot_is_not_erased(machine: Machine) -> None:
+    device = machine.mtd(foreign.slot(foreign.log(9), 1) + foreign.unused())
+    (found,) = collect(machine.site()).found
+    device.write_bytes(foreign.slot(foreign.log(7), 3) + foreign.unused())
+    with pytest.raises(LastlogError, match="has changed"):
+        erase(machine.site(), found.places)
+
+
+@pytest.mark.parametrize(("name", "mtddev"), [("mtdoops", None), ("panic", "panic"),
+                                              ("panic", "5")])
+def test_a_partition_of_mtdoops_on_flash_is_read_and_never_written(
+        machine: Machine, name: str, mtddev: str | None) -> None:
+    machine.mtd(region(DUMP))
+    data = foreign.slot(foreign.log(9), 1) + foreign.unused()
+    device = machine.flash(data, name)
+    if mtddev:
+        machine.write("/sys/module/mtdoops/parameters/mtddev", f"{mtddev}\n")
+    found = collect(machine.site()).found
+    assert [each.record.source.medium for each in found] == ["ramoops", "mtdoops"]
+    with pytest.raises(LastlogError, match="on flash") as error:
+        erase(machine.site(), found[1].places)
+    assert error.value.code == "read-only" and device.read_bytes() == data
+
+
+def test_a_partition_of_mtdoops_in_memory_is_erased(machine: Machine) -> None:
+    machine.mtd(region(b""))
+    device = machine.flash(foreign.slot(foreign.log(9), 1) + foreign.unused(), kind="ram")
+    (found,) = collect(machine.site()).found
+    erase(machine.site(), found.places)
+    assert device.read_bytes() == foreign.unused() * 2
+
+
+def test_a_partition_that_cannot_be_read_is_a_problem(machine: Machine) -> None:
+    machine.mtd(region(DUMP))
+    machine.flash(foreign.unused()).unlink()
+    collection = collect(machine.site())
+    assert len(collection.found) == 1 and "cannot be read" in collection.problems[0].what
+
+
+def test_the_region_is_not_read_twice(machine: Machine) -> None:
+    machine.mtd(foreign.slot(foreign.log(9), 1) + foreign.unused(), name="mtdoops")
+    machine.configure(mtd="mtdoops")
+    assert [len(each.places) for each in collect(machine.site()).found] == [1]
+
+
+def test_the_crashlog_of_debugfs(machine: Machine) -> None:
+    machine.mtd(region(b""))
+    file = machine.write("/sys/kernel/debug/crashlog",
+                         foreign.crashlog_file(foreign.log(3), foreign.log(4)))
+    newest, oldest = collect(machine.site()).found
+    assert newest.record.source.medium == "crashlog" and newest.places == oldest.places
+    with pytest.raises(LastlogError, match="next reboot"):
+        erase(machine.site(), newest.places)
+    assert file.exists()
+
+
+def test_the_parts_of_a_dump_are_one_record_with_all_files(machine: Machine) -> None:
+    machine.mtd(region(b""))
+    names = [f"dmesg-efi-1700000000{part:02}001" for part in (1, 2)]
+    for number, name in enumerate(names, 1):
+        machine.pstore(name, b"Panic#1 Part%d\n<4>[    %d.000000] line\n" % (number, 9 - number),
+                       "1700000000.000000")
+    (found,) = collect(machine.site()).found
+    assert found.record.text.splitlines()[0] == "Panic#1 Part2"
+    assert [line[8:9] for line in found.record.text.splitlines()[1:]] == ["7", "8"]
+    erase(machine.site(), found.places)
+    assert not any((machine.root / "sys/fs/pstore" / name).exists() for name in names)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lastlog_py.medium import glance, ramoops
 from lastlog_py.medium.collect import collect
-from tests import samples, zones
+from tests import foreign, samples, zones
 from tests.machine import Machine
 
 
@@ -88,3 +88,29 @@ def test_the_mark_changes_with_another_dump_only(tmp_path: Path) -> None:
     second = glance.captured_mark(machine.site())
     region.write_bytes(FULL + FULL + region.read_bytes()[8192:])
     assert len({first, second, glance.captured_mark(machine.site())}) == 3
+
+
+@pytest.mark.parametrize("piece", [
+    foreign.slot(foreign.log(3)), foreign.slot(foreign.log(3), 1, 1, endian=">"),
+    foreign.slot(b"Oops\nCall Trace:\n", 1, 0), foreign.early(foreign.log(3)),
+    foreign.zone("kernel", foreign.dump(zones.log(3))), foreign.zone("pmsg", b"x\n"),
+    foreign.crashlog(foreign.crashlog_file(foreign.log(3)))])
+def test_no_other_format_is_overlooked(tmp_path: Path, piece: bytes) -> None:
+    machine = machine_with(tmp_path, EMPTY + piece + EMPTY)
+    first = glance.captured_mark(machine.site())
+    assert first and collect(machine.site()).found
+    assert not glance.captured_mark(machine_with(tmp_path / "live", EMPTY + piece, True).site())
+
+
+def test_a_partition_of_mtdoops_and_the_crashlog(tmp_path: Path) -> None:
+    machine = machine_with(tmp_path, EMPTY)
+    device = machine.flash(foreign.unused(16384))
+    assert not glance.captured_mark(machine.site())
+    device.write_bytes(foreign.slot(foreign.log(3), 7) + foreign.unused(8192))
+    first = glance.captured_mark(machine.site())
+    device.write_bytes(foreign.slot(foreign.log(3), 7) + foreign.slot(foreign.log(3), 8))
+    second = glance.captured_mark(machine.site())
+    device.unlink()
+    third = glance.captured_mark(machine.site())
+    machine.write("/sys/kernel/debug/crashlog", foreign.crashlog_file(b"x\n"))
+    assert len({"", first, second, third, glance.captured_mark(machine.site())}) == 5

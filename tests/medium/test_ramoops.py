@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastlog_py.medium import ramoops
+from lastlog_py.medium import division, ramoops
 from lastlog_py.medium.geometry import Geometry
-from lastlog_py.medium.ramoops import HEADER_SIZE
+from lastlog_py.medium.layout import layouts
+from lastlog_py.medium.persistent_ram import HEADER_SIZE
 from tests import samples, zones
 
 FILES = {"kernel": "dmesg", "console": "console", "pmsg": "pmsg"}
@@ -32,7 +33,7 @@ def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> Non
              for file in samples.manifest()[name]["kernel_files"]
              if not file.startswith("ftrace") and not file.endswith(".enc.z")}
     ours = {f"{FILES[r.kind]}-ramoops-{r.source.zone}": r.text.encode("utf-8", "surrogatepass")
-            for r in contents.records if not r.source.truncated}
+            for r in contents.records if not r.source.truncated and r.kind != "ftrace"}
     assert ours == {file: text.decode("utf-8", "replace").replace("\0", "\ufffd").encode()
                     for file, text in shown.items()}
 
@@ -55,14 +56,14 @@ def test_an_unknown_compression_is_named_and_its_bytes_are_kept() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_dump_behind_a_damaged_zone_header_is_shown(known: bool) -> None:
-    """The kernel drops it; only with ECC it can repair the header (that is what s04 is about)."""
+def test_what_error_correction_put_right_is_counted_as_the_kernel_does(known: bool) -> None:
+    """8 bytes in one block, 1 in another, 1 in the header."""
     name = "s04_ecc16_corr8"
     contents = ramoops.records(samples.region(name), geometry_of(name) if known else [])
     (record,) = contents.records
-    assert record.source.offset == 0 and record.source.truncated and record.raw
-    assert samples.kernel_text(name, "dmesg-ramoops-0").startswith(record.text.encode()[:200])
-    assert {p.where for p in contents.problems} >= {"region, offset 0x0"}
+    assert b"10 Corrected bytes, 0 unrec" in samples.kernel_file(name, "dmesg-ramoops-0")
+    assert (record.source.ecc_corrected, record.source.ecc_failed) == (10, 0)
+    assert (record.source.zone, record.source.torn) == (0, False) and not contents.problems
 
 
 @pytest.mark.parametrize("at", range(HEADER_SIZE))
@@ -90,37 +91,17 @@ def test_what_was_erased_under_an_earlier_layout_does_not_come_back() -> None:
     assert len(ramoops.records(region, [Geometry(8192)]).records) == 1
 
 
-@pytest.mark.parametrize("header", [b"====1800000000.000001-c\n", b"=-==1800000000.000001-C\n"])
-def test_a_bit_lost_in_the_dump_header_does_not_cost_the_record(header: bytes) -> None:
-    body = header + zones.deflated(zones.log(50))
-    (record,) = ramoops.records(zones.zone(4096, body), [Geometry(4096)]).records
-    assert record.text.encode() == zones.log(50) and record.source.torn
-
-
-def test_a_piece_without_a_header_is_a_torn_record_of_its_own() -> None:
-    body = b"\x80\x81 rotten" * 9 + zones.dump(zones.log(5))
-    rotten, whole = ramoops.records(zones.zone(4096, body)).records
-    assert rotten.source.torn and rotten.raw == b"\x80\x81 rotten" * 9
-    assert whole.text.encode() == zones.log(5)
-
-
 @pytest.mark.parametrize("line", [b"====1.1-D\n", b"====1.1-C\n", b"DBGC" + bytes(8),
                                   zones.zone(20, b"evil")])
 def test_noise_made_to_keep_us_busy(line: bytes) -> None:
     noise = line * ((1 << 20) // len(line))
     for region in (noise, zones.zone(len(noise) + 64, noise)):
         began = time.process_time()
-        assert len(ramoops.records(region).records) <= ramoops.MOST_ZONES
+        assert len(ramoops.records(region).records) <= division.MOST_ZONES
         assert time.process_time() - began < 1.5
 
 
-def test_many_bombs_in_one_zone_stay_bounded() -> None:
-    bomb = zones.dump(b"Panic#1 Part1\n" + bytes(1 << 22), flag="C")
-    found = ramoops.records(zones.zone(65536, bomb * (65000 // len(bomb)))).records
-    assert sum(len(record.text) for record in found) < 1 << 20
-
-
-@pytest.mark.parametrize("name", sorted(samples.NOT_RAMOOPS))
+@pytest.mark.parametrize("name", ["c13_mtdoops", "c14_pstore_blk"])
 def test_another_format_is_no_ramoops_region(name: str) -> None:
     contents = ramoops.records(samples.region(name))
     assert contents.records == [] and contents.problems[0].severity == "warning"
@@ -137,44 +118,11 @@ def test_both_byte_orders_and_every_header(endian: str, flag: str | None) -> Non
     assert record.source.compression == ("deflate" if flag == "C" else None)
 
 
-def test_zlib_wrapped_deflate_of_old_kernels() -> None:
-    text = zones.log()
-    body = b"====1700000000.42-C\n" + zones.deflated(text, wrapped=True)
-    assert body[20:22] == b"\x48\x89"
-    (record,) = ramoops.records(zones.zone(4096, body)).records
-    assert record.text.encode() == text and not record.source.truncated
-
-
 @pytest.mark.parametrize("start", [0, 1, 100, 4083])
 def test_a_wrapped_ring_is_unrolled(start: int) -> None:
     text = b"".join(b"[%5d.000000] console line\n" % i for i in range(200))[:4084]
     (record,) = ramoops.records(zones.zone(4096, text, start=start)).records
     assert record.text.encode() == text and record.kind == "console"
-
-
-def test_a_dump_behind_an_older_one_that_was_not_zapped() -> None:
-    first, second = zones.log(3, "Oops#1 Part1"), zones.log(5, "Panic#2 Part1")
-    body = zones.dump(first, "1700000000.1", "D") + zones.dump(second, "1700000009.2", "D")
-    found = ramoops.records(zones.zone(4096, body)).records
-    assert [record.text.encode() for record in found] == [first, second]
-
-
-def test_a_plain_dump_whose_letter_lost_a_bit_is_still_plain() -> None:
-    body = zones.dump(zones.log(5)).replace(b"-D\n", b"-C\n", 1)
-    (record,) = ramoops.records(zones.zone(4096, body)).records
-    assert record.text.encode() == zones.log(5) and record.source.compression is None
-
-
-def test_a_header_like_line_within_a_text_does_not_split_it() -> None:
-    text = zones.log(3) + b"====1700000000.1\nnot a dump\n" + b"====12.34-D\nneither\n"
-    (record,) = ramoops.records(zones.zone(4096, zones.dump(text))).records
-    assert record.text.encode() == text
-
-
-def test_a_lost_header_line_still_shows_the_text() -> None:
-    contents = ramoops.records(zones.zone(4096, zones.log()), [Geometry(4096)])
-    (record,) = contents.records
-    assert record.time is None and record.source.torn and contents.problems
 
 
 @pytest.mark.parametrize(("sizes", "region_size", "expected"), [
@@ -184,7 +132,7 @@ def test_a_lost_header_line_still_shows_the_text() -> None:
 ])
 def test_layouts_of_current_kernels(sizes: tuple[int, ...], region_size: int,
                                     expected: tuple[str, int, int, int]) -> None:
-    slots = next(ramoops.layouts(Geometry(*sizes), region_size))
+    slots = next(layouts(Geometry(*sizes), region_size))
     kind, offset, size, count = expected
     dumps = [slot for slot in slots if slot.kind == kind]
     assert (len(dumps), dumps[0].offset, dumps[0].size) == (count, offset, size)
@@ -261,17 +209,3 @@ def test_no_bytes_raise(noise: bytes, at: int, patch: bytes) -> None:
         for record in contents.records:
             assert "\0" not in record.text
             assert record.text.encode()
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_a_damaged_compressed_record_gives_a_prefix(data: st.DataObject) -> None:
-    text = zones.log(200)
-    body = bytearray(zones.dump(text, flag="C"))
-    at = data.draw(st.integers(24, len(body) - 1))
-    body[at] ^= data.draw(st.integers(1, 255))
-    (record,) = ramoops.records(zones.zone(8192, bytes(body))).records
-    if record.source.truncated:
-        assert record.raw == bytes(body[body.index(b"\n") + 1:])
-    else:
-        assert len(record.text) > 0

@@ -1,0 +1,142 @@
+"""A region of memory or flash, whatever its kernels left there, in several formats at once.
+
+What begins first holds what begins within it: a log may tell of another format, and memory that
+is not used any more keeps what an earlier kernel wrote.  Pure: bytes in, records and problems out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from . import ramoops
+from .geometry import Geometry
+from .marks import PAGE, any_in
+from .persistent_ram import HEADER_SIZE
+from .reading import Reading, extents_of
+
+__all__ = ["Contents", "erased", "read"]
+
+Span = tuple[int, int]          # offset and end, in bytes from the region's start
+
+
+class Contents(NamedTuple):
+    """What a region holds."""
+
+    reading: Reading
+    zones: int                  # ramoops' dump zones with a valid header, empty ones included
+
+
+def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
+         recover: bool = False) -> Contents:
+    """Every record in the region, and what could not be read.
+
+    given: what is known about the geometry, most trustworthy first.  live: ramoops is using the
+    region.  recover: somebody sent it, so the region may begin further down; and show also what
+    was removed, as far as its bytes are still there.
+    """
+    if live or not any_in(region):
+        return _ramoops(region, given, live, recover)
+    from . import crashlog, mtdoops, pstore_zone, seed_ramoops  # few regions need them
+
+    others = [mtdoops.read(region, given[:1] if recover else ()),
+              pstore_zone.read(region, recover), crashlog.read(region, recover),
+              seed_ramoops.read(region, given[:1] if recover else ())]
+    if not any(reading.records for reading in others):
+        return _ramoops(region, given, False, recover)
+    zones = [(zone.slot.offset, zone.end) for zone in ramoops.find_zones(region, given)[0]
+             if zone.used]
+    held = _held([*zones, *(span for reading in others for span in _spans(reading))])
+    others = [_only(reading, held) for reading in others]
+    rest = _without(region, [span for reading in others for span in _spans(reading)])
+    contents = _ramoops(rest, given, False, recover)
+    if contents.zones or contents.reading.records:
+        others.insert(0, contents.reading)
+    return Contents(_together(others), contents.zones)
+
+
+def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Contents:
+    """What ramoops left."""
+    base = _base(region, given) if recover else 0
+    found = ramoops.records(region[base:] if base else region, given, live, recover)
+    records = [record._replace(source=record.source._replace(
+        offset=base + (record.source.offset or 0))) for record in found.records]
+    return Contents(Reading(records, found.problems, extents_of(records, HEADER_SIZE)),
+                    found.zones)
+
+
+def _base(region: bytes, given: Sequence[Geometry]) -> int:
+    """Where ramoops' region begins in a larger dump: where the given geometry fits."""
+    if not given or not ramoops.find_zones(region, given)[1]:
+        return 0
+    first = next((zone.slot.offset for zone in ramoops.find_zones(region, ())[0]), 0)
+    fits = first % PAGE == 0 and not ramoops.find_zones(region[first:], given)[1]
+    return first if fits else 0
+
+
+# --- which of them hold what
+
+
+def _spans(reading: Reading) -> list[Span]:
+    return [(offset, offset + size) for extents in reading.extents.values()
+            for offset, size in extents]
+
+
+def _held(spans: Sequence[Span]) -> set[Span]:
+    """The spans that are within no other."""
+    held: set[Span] = set()
+    free = 0
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= free or (start, end) in held:
+            held.add((start, end))
+            free = max(free, end)
+    return held
+
+
+def _only(reading: Reading, held: Collection[Span]) -> Reading:
+    """`reading` with the records that are within no other format's."""
+    kept = {name: extents for name, extents in reading.extents.items()
+            if all((offset, offset + size) in held for offset, size in extents)}
+    if len(kept) == len(reading.extents):
+        return reading
+    return Reading([record for record in reading.records if record.id in kept],
+                   reading.problems if kept else [], kept)
+
+
+def _without(region: bytes, spans: Sequence[Span]) -> bytes:
+    """The region with these blanked."""
+    bare = bytearray(region)
+    for start, end in spans:
+        bare[start:end] = bytes(end - start)
+    return bytes(bare)
+
+
+def _together(readings: Sequence[Reading]) -> Reading:
+    """All of them as one."""
+    extents: dict[str, list[tuple[int, int]]] = {}
+    for reading in readings:
+        for name, places in reading.extents.items():
+            extents.setdefault(name, []).extend(places)
+    return Reading([record for reading in readings for record in reading.records],
+                   [problem for reading in readings for problem in reading.problems], extents)
+
+
+# --- erasing
+
+
+def erased(medium: str, data: bytes) -> bytes:
+    """What `data`, a record's bytes in a region that no driver uses, become when it is erased."""
+    if medium == "ramoops":
+        return _zone_erased(data)
+    from . import crashlog, mtdoops, pstore_zone  # as above
+
+    return {"mtdoops": mtdoops.erased, "pstore_zone": pstore_zone.erased,
+            "crashlog": crashlog.erased}[medium](data)
+
+
+def _zone_erased(zone: bytes) -> bytes:
+    """A zone of ramoops gets a header that is nothing the kernel takes for a signature, and,
+    because all 12 bytes differ, nothing that the header's ECC of 16 bytes, which corrects 8, could
+    bring back.  (ECC of 24 bytes and more could; the kernel then finds a dump of zeros without
+    a "====" line, and drops it.)  A slot of early ramoops has no header, and is empty likewise."""
+    return (b"\xff" * HEADER_SIZE)[:len(zone)] + bytes(max(0, len(zone) - HEADER_SIZE))

@@ -1,0 +1,223 @@
+"""Where the zones of a region are: as somebody says, or as its bytes show.
+
+Source: fs/pstore/ram.c (ramoops_probe, ramoops_init_przs), kernels 3.4 to 6.12.  Pure: bytes in,
+zones and problems out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..record import Problem
+from . import forensics, kernel_dump, zone_ecc
+from .geometry import Geometry, parity_bytes
+from .layout import guess, layouts, split_ftrace
+from .persistent_ram import (
+    ORDERS,
+    Ecc,
+    Slot,
+    Zone,
+    header_is_blank,
+    header_parity,
+    signatures,
+    zone_at,
+)
+
+__all__ = ["Division", "divide", "find_zones", "is_blank"]
+
+MOST_ZONES = 1024                   # a region has tens; more are noise, or made to keep us busy
+SMALLEST = 1024                     # bytes of a zone that only its parity shows
+CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
+
+
+class Division(NamedTuple):
+    """How a region is divided."""
+
+    zones: list[Zone]           # with valid headers
+    slots: list[Slot]           # of all zones that there should be
+    ecc: Ecc | None
+    problems: list[Problem]
+
+
+def find_zones(region: bytes, given: Sequence[Geometry]) -> tuple[list[Zone], list[Problem]]:
+    """The zones with valid headers, and what is wrong with the others."""
+    division = divide(region, given)
+    return division.zones, division.problems
+
+
+def divide(region: bytes, given: Sequence[Geometry]) -> Division:
+    """The zones with valid headers: where a given geometry says, or by their signatures.
+
+    Signatures of an earlier layout stay in memory, so a geometry is preferred, unless it is
+    plainly wrong: the signatures then show more zones with something in them.
+    """
+    said = []
+    for geometry in given:
+        division = _laid_out(region, geometry)
+        if division and len(division.zones) == len(division.slots):
+            return division._replace(problems=_ecc_problem(region, division, geometry))
+        said += [(geometry, division)] if division else []
+    scanned = _scan(region)
+    for geometry, division in said:
+        if division.zones and _filled(division.zones) >= _filled(scanned):
+            return division._replace(problems=[*_ecc_problem(region, division, geometry),
+                                               *_damaged(region, division)])
+    found = _without_being_told(region, scanned)
+    if not found.zones:
+        return found._replace(problems=_nothing_there(region))
+    return found._replace(problems=[_mismatch(given[0], found)] if given else [])
+
+
+def _laid_out(region: bytes, geometry: Geometry) -> Division | None:
+    """The division that a geometry stands for, by the kernel whose zones fit best."""
+    fits = [(_fitting(region, slots), slots) for slots in layouts(geometry, len(region))]
+    most = max((fit for fit, _ in fits), default=0)
+    said = parity_bytes(geometry.ecc)
+    divisions = [_division(region, slots, said) for fit, slots in fits if fit == most]
+    return max(divisions, key=lambda division: len(division.zones), default=None)
+
+
+def _fitting(region: bytes, slots: Sequence[Slot]) -> int:
+    """How many headers are valid without error correction, in the better byte order."""
+    return max(sum(zone_at(region, slot, order) is not None for slot in slots)
+               for order in ORDERS)
+
+
+def _division(region: bytes, slots: Sequence[Slot], said: int = 0) -> Division:
+    """The zones in `slots`, in the byte order that most of them are in."""
+    slots = split_ftrace(region, slots)
+    ecc = zone_ecc.find(region, slots, said)
+    by_order = [[zone_at(region, slot, order, ecc) for slot in slots] for order in ORDERS]
+    zones = max(([zone for zone in found if zone] for found in by_order), key=len)
+    return Division(zones, slots, ecc, [])
+
+
+def _filled(zones: Iterable[Zone]) -> int:
+    """Zones that hold something; not ftrace, whose signature cannot be searched for."""
+    return sum(zone.used > 0 and zone.slot.kind != "ftrace" for zone in zones)
+
+
+def _damaged(region: bytes, division: Division) -> list[Problem]:
+    """The zones whose header is neither valid nor blank."""
+    missing = set(division.slots) - {zone.slot for zone in division.zones}
+    what = "its header is damaged; what can be read of it is shown" + (
+        "" if division.ecc else ", and error correction (ramoops.ecc=1) guards against this")
+    return [Problem(f"region, {slot.kind} zone {slot.number}", what, "warning")
+            for slot in division.slots
+            if slot in missing and not header_is_blank(region, slot.offset)]
+
+
+def _ecc_problem(region: bytes, division: Division, geometry: Geometry) -> list[Problem]:
+    """Said is said, but a zone with something in it shows what was really written.
+
+    That nobody says so is no contradiction: the driver does not know the ecc of a device tree.
+    """
+    said, found = parity_bytes(geometry.ecc), division.ecc.size if division.ecc else 0
+    if not said or said == found or not _filled(division.zones):
+        return []
+    really = f"the zones have {found} bytes of it" if found else "the zones have none that fits"
+    return [Problem("region", f"{geometry.origin} says that error correction takes {said} "
+                    f"bytes per block; {really}: correct ecc", "warning")]
+
+
+def _mismatch(geometry: Geometry, found: Division) -> Problem:
+    return Problem("region", f"the zones are not where {geometry.origin} says; "
+                   f"{len(found.zones)} were found by their signatures instead: correct "
+                   "record_size, console_size, ftrace_size and pmsg_size", "warning")
+
+
+# --- where the zones are, without being told
+
+
+def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
+    """The division that the signatures and the dumps' header lines show."""
+    lost = forensics.lost_headers(region, scanned)
+    if not scanned:
+        return _by_parity(region, lost)
+    slots = guess(region, scanned, lost)
+    if slots:
+        guessed = _division(region, slots)
+        if _filled(guessed.zones) >= _filled(scanned):
+            return guessed
+    slots = [zone.slot for zone in scanned]
+    ecc = zone_ecc.find(region, slots)
+    sizes = (ecc.size,) if ecc else (16, *range(32, 3, -1))
+    ended = [_ended(region, zone, sizes) for zone in scanned]
+    if ended != slots:
+        return _division(region, ended)
+    return Division(scanned, slots, None, []) if ecc is None else _division(region, slots)
+
+
+def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
+    """Zones whose headers are all damaged: if they have parity, that shows where they end."""
+    size = len(region) if lost else 0
+    while size >= SMALLEST:
+        slots = [Slot("kernel", number, number * size, size)
+                 for number in range(min(MOST_ZONES, len(region) // size))]
+        division = _division(region, slots)
+        if division.ecc and division.zones:
+            return division
+        size = 1 << (size - 1).bit_length() - 1
+    return Division([], [], None, [])
+
+
+def _ended(region: bytes, zone: Zone, sizes: Iterable[int]) -> Slot:
+    """The slot of a zone whose end is not known, as its header's parity shows it: that is last."""
+    slot = zone.slot
+    header = region[slot.offset:slot.data]
+    for size in sizes:
+        at = region.find(header_parity(header, size), zone.end, slot.offset + slot.size)
+        if at >= 0:
+            return slot._replace(size=at + size - slot.offset)
+    return slot
+
+
+def _scan(region: bytes) -> list[Zone]:
+    """The zones that signatures show, in order; stale ones inside another's text do not count."""
+    zones: list[Zone] = []
+    for offset, order in sorted(signatures(region)):
+        end = zones[-1].end if zones else 0
+        slot = Slot("?", 0, offset, len(region) - offset)
+        zone = zone_at(region, slot, order) if offset >= end else None
+        if zone and len(zones) < MOST_ZONES:
+            zones.append(zone)
+    return _name_zones(region, zones)
+
+
+def _name_zones(region: bytes, zones: list[Zone]) -> list[Zone]:
+    """Scanned zones with their ends and kinds: dump zones come first and are all of one size."""
+    ends = [*[zone.slot.offset for zone in zones[1:]], len(region)][:len(zones)]
+    counts: dict[str, int] = {}
+    named = []
+    for zone, end in zip(zones, ends, strict=True):
+        kind = _kind(zone.body(region))
+        number = counts.get(kind, 0)
+        counts[kind] = number + 1
+        offset = zone.slot.offset
+        named.append(zone._replace(slot=Slot(kind, number, offset, end - offset)))
+    return named
+
+
+def _kind(body: bytes) -> str:
+    """What a zone found by its signature holds, from its contents; empty ones count as dumps."""
+    if not body or any(kernel_dump.lines(body)):
+        return "kernel"
+    lines = body.count(b"\n", 0, 8192) + 1
+    return "console" if len(re.findall(CONSOLE_LINE, body[:8192])) * 2 >= lines else "pmsg"
+
+
+def is_blank(region: bytes) -> bool:
+    """Whether nothing was ever written to `region`, or all of it was wiped."""
+    return not region.translate(None, b"\0\xff")
+
+
+def _nothing_there(region: bytes) -> list[Problem]:
+    if not region:
+        return [Problem("region", "it has no bytes at all", "error")]
+    if is_blank(region):
+        return [Problem("region", "it is blank: nothing was ever written there, or it was cleared",
+                        "info")]
+    return [Problem("region", "no ramoops zone was found in it: it was never used by ramoops, or "
+                    "its contents did not survive (power loss clears memory)", "warning")]

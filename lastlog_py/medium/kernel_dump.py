@@ -1,0 +1,170 @@
+"""A kernel dump as every medium of ramoops' family holds it: a header line, then the log, plain
+or compressed.
+
+Source: fs/pstore/ram.c (ramoops_write_kmsg_hdr, ramoops_read_kmsg_hdr) and, before 3.4,
+drivers/char/ramoops.c (ramoops_do_dump).  Pure: bytes in, records and problems out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..record import Problem, Record, Source, captured
+from .compression import TITLE, unpack
+
+__all__ = ["MOST_DUMPS", "Dump", "headers", "length", "lines", "not_whole", "record_of", "records",
+           "split"]
+
+# "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
+# Up to 3.11 there is no letter, and up to about 4.19 the microseconds are not padded with zeros.
+# The second is signed since 4.19.
+LINE = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
+LONGEST_LINE = len("====1234567890.123456-D\n")     # of present-day times
+MOST_DUMPS = 1024                   # a region has tens; more are noise, or made to keep us busy
+MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
+PEEK = 512                          # compressed bytes that are enough to see a title
+
+
+class Dump(NamedTuple):
+    """One "====" record within a body."""
+
+    time: float | None          # seconds; None: there is no header line, or no time in it
+    compressed: bool
+    body: bytes
+    torn: bool = False          # its header line was lost
+
+
+def records(body: bytes, source: Source, where: str,
+            capacity: int | None = None) -> tuple[list[Record], list[Problem]]:
+    """Every dump in `body`, and what is wrong with them.
+
+    source, where: of what holds the body, for the records and for the problems.  capacity: bytes
+    that the kernel had for a body; None: not known.
+    """
+    found: list[Record] = []
+    problems: list[Problem] = []
+    room = max(65536, 4 * (capacity or 0))
+    for dump in split(body):
+        record, problem = record_of(dump, source, where, room, capacity)
+        room = max(0, room - len(record.text))
+        found.append(record)
+        problems += [problem] if problem else []
+    return found, problems
+
+
+# --- which dumps there are
+
+
+def split(body: bytes) -> Iterator[Dump]:
+    """The dumps in a body.
+
+    Usually one.  Kernels before 5.5 did not zap a zone before they wrote the next dump, so that
+    it stands behind the old one.
+    """
+    found = headers(body)
+    if not found or found[0].start() > 0:
+        yield Dump(None, False, body[:found[0].start()] if found else body, torn=True)
+    ends = [match.start() for match in found] + [len(body)]
+    for match, end in zip(found, ends[1:], strict=True):
+        yield Dump(_seconds(match[1], match[2]), match[3] == b"C", body[match.end():end])
+
+
+def headers(body: bytes) -> list[re.Match[bytes]]:
+    """The header lines of the dumps in `body`.
+
+    A "====" line within a text is no header unless the title of a dump, or compressed data,
+    follows.
+    """
+    found = []
+    tries = 0
+    for match in lines(body):
+        if match.start() == 0 or re.compile(TITLE).match(body, match.end()):
+            found.append(match)
+        elif match[3] == b"C" and tries < MOST_DUMPS:
+            tries += 1
+            if unpack(body[match.end():match.end() + PEEK], PEEK).text:
+                found.append(match)
+    return found[:MOST_DUMPS]
+
+
+def lines(data: bytes) -> Iterator[re.Match[bytes]]:
+    """What looks like a dump's header; memory that holds none is not searched for a pattern."""
+    return re.finditer(LINE, data) if b"====" in data else iter(())
+
+
+def length(data: bytes, match: re.Match[bytes], end: int) -> int:
+    """How far the dump whose header line is `match` reaches, at most to `end`; 0 if it is none.
+
+    Text ends at its first NUL: what is behind it is older.
+    """
+    body, end = match.end(), min(end, match.start() + MOST_TEXT)
+    if re.compile(TITLE).match(data, body):
+        nul = data.find(b"\0", body, end)
+        return (end if nul < 0 else nul) - match.start()
+    if not unpack(data[body:body + PEEK], PEEK).text:
+        return 0
+    return body - match.start() + unpack(data[body:end], MOST_TEXT).used
+
+
+def _seconds(seconds: bytes, microseconds: bytes) -> float | None:
+    """The header's time.  Beyond 2106 it is a negative time_t printed unsigned: no time at all."""
+    whole = int(seconds)
+    return whole + int(microseconds) / 1e6 if abs(whole) < 1 << 32 else None
+
+
+# --- what one of them says
+
+
+def record_of(dump: Dump, source: Source, where: str, room: int,
+              capacity: int | None = None) -> tuple[Record, Problem | None]:
+    """One dump as a record.  room: bytes that its text may take.
+
+    The header may be lost, and its letter may have lost a bit, so the body is asked as well.
+    """
+    if re.match(TITLE, dump.body):
+        return _plain_record(dump, source, where, capacity, dump.torn)
+    if dump.compressed:
+        return _compressed_record(dump, source, where, room)
+    line = dump.body.find(b"\n", 0, 64) + 1
+    for start in (0, line):
+        if unpack(dump.body[start:start + PEEK], PEEK).text:
+            packed = dump._replace(body=dump.body[start:])
+            return _compressed_record(packed, source._replace(torn=True), where, room)
+    return _plain_record(dump, source, where, capacity, torn=True)
+
+
+def _plain_record(dump: Dump, source: Source, where: str, capacity: int | None,
+                  torn: bool) -> tuple[Record, Problem | None]:
+    # A full zone lost its last bytes: the header line was not counted (ramoops_pstore_write).
+    full = capacity is not None and source.size >= capacity - LONGEST_LINE
+    cut = full and not dump.body.endswith(b"\n")
+    source = source._replace(truncated=cut, torn=torn or source.torn)
+    record = captured("kernel", dump.body, source, time=dump.time)
+    if not torn and not cut:
+        return record, None
+    what = "the zone was too small: its last bytes are missing" if not torn else \
+        "its beginning is damaged; what can be read is shown"
+    return record, Problem(where, what, "warning")
+
+
+def _compressed_record(dump: Dump, source: Source, where: str,
+                       room: int) -> tuple[Record, Problem | None]:
+    """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
+    text, algorithm, complete, _ = unpack(dump.body, max(room, 4096))
+    source = source._replace(compression=algorithm or "unknown", truncated=not complete)
+    record = captured("kernel", text, source, time=dump.time,
+                      raw=None if complete else dump.body)
+    return record, None if complete else Problem(where, not_whole(algorithm, text), "warning")
+
+
+def not_whole(algorithm: str | None, text: bytes) -> str:
+    """What to say of a compressed record that could not be unpacked to its end."""
+    if text:
+        return (f"the compressed log ({algorithm}) is damaged: its first {len(text)} bytes could "
+                "be read, the newest lines are lost")
+    if algorithm in (None, "deflate"):
+        return "the compressed log is damaged at its start and cannot be read"
+    return (f"the log is compressed with {algorithm}, which this version cannot read; it is kept "
+            "as it is (pstore.compress=none or deflate on the kernel command line helps)")

@@ -1,0 +1,160 @@
+"""One zone of persistent RAM: its header, the ring of data behind it, and where its parity is.
+
+Source: fs/pstore/ram_core.c (struct persistent_ram_buffer, persistent_ram_init_ecc,
+persistent_ram_post_init, persistent_ram_save_old), kernels 3.4 to 6.12.  All integers are in the
+crashed kernel's own byte order.  Pure: bytes in, zones out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from . import reed_solomon
+from .reed_solomon import BLOCK
+
+__all__ = ["HEADER_SIZE", "ORDERS", "SIGNATURES", "Ecc", "Slot", "Zone", "empty_header",
+           "header_is_blank", "header_parity", "signatures", "zone_at"]
+
+HEADER_SIZE = 12                    # u32 sig, s32 start, s32 size
+SIGNATURE = 0x43474244              # "DBGC" in little-endian memory
+ORDERS = ("little", "big")
+SIGNATURES = (SIGNATURE.to_bytes(4, "little"), SIGNATURE.to_bytes(4, "big"))    # as in ORDERS
+
+
+class Ecc(NamedTuple):
+    """Error correction of a zone: which code, and where its parity is.
+
+    The data's parity stands behind the data, block by block, and the header's behind that, at
+    the zone's end.
+    """
+
+    size: int                   # parity bytes for the header, and for each block of data
+    early: bool = False         # counted as 3.4 and 3.5 did: as if the parity took no room
+
+    def blocks(self, zone_size: int) -> int:
+        """How many blocks of data the zone has; the last one may be short."""
+        room = zone_size - HEADER_SIZE
+        if self.early:
+            return -(-room // BLOCK)
+        return -(-(room - self.size) // (BLOCK + self.size))
+
+    def capacity(self, zone_size: int) -> int:
+        """Bytes of data that the zone has room for."""
+        return zone_size - HEADER_SIZE - (self.blocks(zone_size) + 1) * self.size
+
+
+class Slot(NamedTuple):
+    """Where a layout says that a zone is."""
+
+    kind: str                   # "kernel" | "console" | "ftrace" | "pmsg" | "?"
+    number: int | None          # among the zones of its kind, from 0; None: not known
+    offset: int                 # bytes from the region's start
+    size: int                   # bytes, header and parity included
+
+    @property
+    def data(self) -> int:
+        """Where its data begins, in bytes from the region's start."""
+        return self.offset + HEADER_SIZE
+
+    def capacity(self, ecc: Ecc | None) -> int:
+        """Bytes of data that it has room for."""
+        return ecc.capacity(self.size) if ecc else self.size - HEADER_SIZE
+
+
+class Zone(NamedTuple):
+    """A zone with a valid header."""
+
+    slot: Slot
+    start: int                  # where in the data the oldest byte is
+    used: int                   # valid bytes of data
+    ecc: Ecc | None = None      # None: it has no error correction
+    corrected: int = 0          # wrong bytes of the header and its parity that were put right
+    failed: bool = False        # the header has more wrong bytes than that, but looks valid
+
+    @property
+    def end(self) -> int:
+        """Where its used data ends, in bytes from the region's start."""
+        return self.slot.data + self.used
+
+    def body(self, region: bytes) -> bytes:
+        """The zone's data in the order it was written (persistent_ram_save_old)."""
+        data = self.slot.data
+        return region[data + self.start:data + self.used] + region[data:data + self.start]
+
+
+def zone_at(region: bytes, slot: Slot, order: str, ecc: Ecc | None = None) -> Zone | None:
+    """The zone in `slot`, if its header is valid there (persistent_ram_post_init).
+
+    order: the crashed kernel's byte order, one of ORDERS.  ecc: what the header is corrected with
+    first; a region that ends within the zone has lost the parity.
+    """
+    size = min(slot.size, len(region) - slot.offset)
+    header = region[slot.offset:slot.offset + HEADER_SIZE]
+    if len(header) < HEADER_SIZE:
+        return None
+    corrected: int | None = 0
+    if ecc and (size < slot.size or ecc.capacity(size) <= 0):
+        ecc = None
+    if ecc:
+        end = slot.offset + size
+        header, corrected = _mended(header, region[end - ecc.size:end])
+    signature, start, used = _numbers(header, order)
+    if not _is_signature(signature, slot.kind) \
+            or not start <= used <= slot._replace(size=size).capacity(ecc):
+        return None
+    return Zone(slot, start, used, ecc, corrected or 0, corrected is None)
+
+
+def header_parity(header: bytes, size: int) -> bytes:
+    """The parity of a zone's header with `size` bytes of it."""
+    return _parity(header, size)
+
+
+def empty_header(header: bytes) -> bytes:
+    """`header` as it is once its zone is emptied: the signature stays (persistent_ram_zap)."""
+    return header[:4] + bytes(8)
+
+
+@lru_cache(maxsize=256)             # most zones are empty and have the same header
+def _parity(header: bytes, size: int) -> bytes:
+    return reed_solomon.encode(header, size)
+
+
+@lru_cache(maxsize=256)
+def _mended(header: bytes, parity: bytes) -> tuple[bytes, int | None]:
+    """The header, corrected, and how many bytes were wrong; None: too many, so it is as it was."""
+    if _parity(header, len(parity)) == parity:
+        return header, 0
+    result = reed_solomon.correct(header, parity, len(parity), HEADER_SIZE)
+    return result.data, result.corrected.get(0)
+
+
+def _numbers(header: bytes, order: str) -> tuple[int, int, int]:
+    """signature, start and size.  As unsigned ones: what is negative is larger than any zone."""
+    signature, start, size = struct.unpack("<III" if order == "little" else ">III", header)
+    return signature, start, size
+
+
+def _is_signature(signature: int, kind: str) -> bool:
+    """A zone's signature is plain, but for ftrace: there it is xored with LINUX_VERSION_CODE."""
+    version = signature ^ SIGNATURE
+    return 3 <= version >> 16 <= 9 if kind == "ftrace" else version == 0
+
+
+def header_is_blank(region: bytes, offset: int) -> bool:
+    """Whether no header was ever written at `offset`, or it was wiped."""
+    header = region[offset:offset + HEADER_SIZE]
+    return header in (bytes(HEADER_SIZE), b"\xff" * HEADER_SIZE)
+
+
+def signatures(region: bytes) -> Iterator[tuple[int, str]]:
+    """Where a plain signature stands, and in which byte order; not sorted."""
+    for order, wanted in zip(ORDERS, SIGNATURES, strict=True):
+        at = region.find(wanted)
+        while at >= 0:
+            if at % 2 == 0:             # the driver rounds every zone to an even size
+                yield at, order
+            at = region.find(wanted, at + 1)

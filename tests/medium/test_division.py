@@ -1,0 +1,143 @@
+"""medium/division.py and layout.py: the zones of every kernel's layout, said or not."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from lastlog_py.medium import ramoops
+from lastlog_py.medium.division import divide
+from lastlog_py.medium.geometry import Geometry
+from lastlog_py.medium.layout import layouts
+from tests import samples, zones
+from tests.regions import Kernel, Region
+
+SIZE = 1 << 18
+SIZES = (0x8000, 0x4000, 0x4000, 0x2000)
+LOG = zones.log(120)
+CONSOLE = b"".join(b"[%5d.000000] console line\n" % i for i in range(900))
+KERNELS = [(6, 12, 117), (6, 1, 192), (5, 10, 3), (4, 4, 9), (3, 18, 1), (3, 4, 5)]
+
+
+def filled(kernel: Kernel, ecc: int, cpus: int, noise: int | None, size: int = SIZE) -> Region:
+    region = Region(size, *SIZES, ecc=ecc, kernel=kernel, cpus=cpus, noise=noise)
+    region.dumps[0].dump(LOG, letter="C" if kernel.version >= (3, 12) else "D")
+    region.dumps[1].dump(LOG[:-200], 1_700_000_001)
+    assert region.console and region.pmsg
+    region.console.write(CONSOLE)
+    region.pmsg.write(b"hello from userland\n" * 20)
+    for count, ring in enumerate(region.ftrace):
+        ring.write(bytes(range(1, 25)) * (10 + count))
+    return region
+
+
+CASES = [(version, endian, ecc) for version, endian in itertools.product(KERNELS, "<>")
+         for ecc in ((0, 16, 5, 2, 32) if version > (3, 6) else (0, 16))]
+
+
+@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize(("version", "endian", "ecc"), CASES)
+def test_every_layout_of_every_kernel(version: tuple[int, int, int], endian: str, ecc: int,
+                                      said: bool) -> None:
+    for cpus, noise in itertools.product((1, 3, 4), (None, 5)):
+        made = filled(Kernel(version, endian), ecc, cpus, noise)
+        given = [Geometry(*SIZES, ecc)] if said else []
+        division = divide(made.bytes(), given)
+        found = {slot.kind: sum(each.kind == slot.kind for each in division.slots)
+                 for slot in division.slots}
+        assert found == {"kernel": len(made.dumps), "console": 1, "ftrace": cpus, "pmsg": 1}
+        assert len(division.zones) == len(division.slots) and not division.problems
+        assert (division.ecc.size if division.ecc else 0) == ecc
+        assert not division.ecc or division.ecc.early == (version < (3, 6))
+        texts = {record.kind: record.text.encode()
+                 for record in reversed(ramoops.records(made.bytes(), given).records)}
+        assert made.console and texts["console"] == CONSOLE[-made.console.capacity:]
+        assert texts["kernel"] == LOG and texts["pmsg"] == b"hello from userland\n" * 20
+
+
+def test_kernels_of_the_3_4_era_round_the_whole_down() -> None:
+    made = filled(Kernel((3, 4, 5)), 0, 1, 5, size=0x30000)
+    division = divide(made.bytes(), [Geometry(*SIZES)])
+    assert len(division.zones) == len(division.slots) == len(made.dumps) + 3 == 5
+    assert division.zones[2].slot.offset == 2 * 0x8000
+
+
+@pytest.mark.parametrize("name", [name for name in samples.readable_by_us()
+                                  if name != "s16_gap"])    # an empty pmsg more, or a dump zone
+def test_a_real_region_is_divided_as_its_kernel_did(name: str) -> None:
+    sizes = samples.manifest()[name]["geometry"]
+    geometry = Geometry(sizes["record_size"], sizes["console_size"], sizes["ftrace_size"],
+                        sizes["pmsg_size"], sizes.get("ecc", 0))
+    region = samples.region(name)
+    told, found = divide(region, [geometry]), divide(region, [])
+    assert told.slots == found.slots and told.ecc == found.ecc
+    assert len(told.zones) == len(told.slots)
+
+
+def test_a_zone_whose_header_is_lost_is_counted_all_the_same() -> None:
+    made = Region(SIZE, 0x8000, 0x4000, 0, 0x4000, kernel=Kernel((6, 1, 1)))
+    for number, ring in enumerate(made.dumps):
+        ring.dump(zones.log(5), 1_700_000_000 + number)
+    region = bytearray(made.bytes())
+    region[0] ^= 1
+    region[3 * made.dumps[0].size] ^= 1
+    found = ramoops.records(bytes(region)).records
+    assert [record.source.zone for record in found] == [1, 2, 4, 5, 6, None, None]
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 3, 4, 7, 8, 64])
+def test_an_ftrace_zone_for_each_cpu(cpus: int) -> None:
+    made = Region(1 << 20, 0x10000, 0, 0x10000, kernel=Kernel((5, 15, 1)), cpus=cpus, noise=3)
+    region = bytearray(made.bytes())
+    if cpus > 2:                        # one of them lost its header
+        region[len(made.dumps) * made.dumps[0].size + 2 * made.ftrace[0].size] ^= 0xff
+    slots = divide(bytes(region), [Geometry(0x10000, 0, 0x10000)]).slots
+    assert [slot.size for slot in slots if slot.kind == "ftrace"] == [made.ftrace[0].size] * cpus
+
+
+@pytest.mark.parametrize(("said", "really"), [(16, 8), (8, 16), (16, 0), (1, 16), (0, 16)])
+def test_what_is_said_of_ecc_counts_unless_it_is_plainly_wrong(said: int, really: int) -> None:
+    made = Region(SIZE, *SIZES, ecc=really)
+    made.dumps[0].dump(LOG)
+    contents = ramoops.records(made.bytes(), [Geometry(*SIZES, said, origin="the configuration")])
+    assert contents.records[0].text.encode() == LOG
+    assert contents.records[0].source.ecc_corrected == (0 if really else None)
+    wrong = said > 1 and said != really
+    assert [wrong] == [bool(contents.problems)]
+    assert not wrong or (f"{said} bytes" in contents.problems[0].what
+                         and contents.problems[0].severity == "warning")
+
+
+def test_parity_that_is_left_of_an_earlier_boot_is_none_now() -> None:
+    """Empty zones' headers are the same in every boot, and the parity at their end still fits."""
+    before = Region(SIZE, 0x8000, ecc=16).bytes()
+    now = Region(SIZE, 0x8000)
+    now.dumps[0].dump(LOG)
+    region = b"".join(ring.bytes()[:len(LOG) + 60] + before[at * ring.size + len(LOG) + 60:
+                                                            (at + 1) * ring.size]
+                      for at, ring in enumerate(now.dumps))
+    (record,) = ramoops.records(region, [Geometry(0x8000, ecc=16)]).records
+    assert record.text.encode() == LOG and record.source.ecc_corrected is None
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(1 << 20, (0, 0, 0, 0)), (0, (4096, 0, 0, 0)),
+                                             (4096, (65536, 0, 0, 0)),
+                                             (1 << 20, (4096, 1 << 20, 0, 0))])
+def test_a_geometry_that_cannot_be(size: int, sizes: tuple[int, ...]) -> None:
+    assert list(layouts(Geometry(*sizes), size)) == []
+    contents = ramoops.records(bytes(size), [Geometry(*sizes)])
+    assert contents.records == []
+
+
+def test_a_journal_behind_the_zones_does_not_hide_them() -> None:
+    """mem_size is not known: the zones are found, whatever is behind them."""
+    made = filled(Kernel((6, 6, 1)), 16, 1, 5)
+    for behind in (b"", b"\xa5" * 0x9000, bytes(0x20000)):
+        found, problems, _ = ramoops.records(made.bytes() + behind)
+        # The ftrace zone has no signature to search for; with a journal of a usual size it is seen.
+        assert len(behind) == 0x9000 or [problem.where for problem in problems] == [
+            "region, ftrace zone 0"]
+        assert [record.kind for record in found[:3]] == ["kernel", "kernel", "console"]
+        assert all(record.source.ecc_corrected == 0 and not record.source.torn
+                   for record in found[:4])

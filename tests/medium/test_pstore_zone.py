@@ -1,0 +1,122 @@
+"""medium/pstore_zone.py against a real block device, built ones, and damage."""
+
+from __future__ import annotations
+
+import pytest
+
+from lastlog_py.medium import pstore_zone
+from tests import foreign, samples, zones
+from tests.foreign import PAGE, dump, zone
+
+LOG = zones.log(40, "Oops#1 Part1")
+MACHINES = ("64", "32", "i386")
+
+
+def test_a_real_block_device_reads_as_its_kernel_showed_it() -> None:
+    """Plain dumps have a line more in the kernel's file, which is not on the medium."""
+    name = "c14_pstore_blk"
+    reading = pstore_zone.read(samples.region(name))
+    ours = {f"{'dmesg' if record.kind == 'kernel' else record.kind}-pstore_blk-"
+            f"{record.source.zone}": record.text.encode() for record in reading.records}
+    assert ours == {file: samples.kernel_file(name, file)
+                    for file in samples.manifest()[name]["kernel_files"]}
+    assert reading.problems == []
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("size", [PAGE, 16 * PAGE])
+def test_every_layout_and_order(machine: str, endian: str, packed: bool, size: int) -> None:
+    other = zones.log(9, "Panic#2 Part1")
+    data = b"".join((zone("pmsg", b"from a program\n", endian=endian),
+                     zone("console", b"[    1.000000] on the console\n", 2 * PAGE, endian=endian),
+                     zone("kernel", dump(LOG, machine, packed=packed, endian=endian), size,
+                          endian=endian), bytes(size),
+                     zone("kernel", dump(other, machine, packed=packed, endian=endian), size,
+                          endian=endian)))
+    found = pstore_zone.read(data)
+    assert found.problems == []
+    assert [(each.kind, each.text.encode(), each.time) for each in found.records] == [
+        ("pmsg", b"from a program\n", None),
+        ("console", b"[    1.000000] on the console\n", None),
+        ("kernel", LOG, foreign.SECONDS), ("kernel", other, foreign.SECONDS)]
+    assert {each.source.medium for each in found.records} == {"pstore_zone"}
+
+
+@pytest.mark.parametrize("start", [0, 1, 77, 4084])
+@pytest.mark.parametrize("kind", ["console", "pmsg"])
+def test_a_ring_that_has_wrapped(kind: str, start: int) -> None:
+    text = zones.log(200)[-4084:]
+    (record,) = pstore_zone.read(zone(kind, text, start=start)).records
+    assert record.text.encode() == text
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_the_trace_of_all_cpus_is_one_record(endian: str) -> None:
+    rows = [(tick % 3, tick, 0x80001000 + 8 * tick, 0x80002004) for tick in range(1, 40)]
+    data = b"".join(zone("ftrace", foreign.calls([row for row in rows if row[0] == cpu], "32",
+                                                 endian), endian=endian) for cpu in range(3))
+    reading = pstore_zone.read(data)
+    (record,) = reading.records
+    lines = record.text.splitlines()
+    assert [line.split()[:2] for line in lines] == [[f"CPU:{row[0]}", f"ts:{row[1]}"]
+                                                    for row in rows]
+    assert [offset for offset, _ in reading.extents[record.id]] == [0, PAGE, 2 * PAGE]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_was_removed_is_recovered_on_request(machine: str, packed: bool) -> None:
+    data = zone("kernel", dump(LOG, machine, packed=packed), length=0) + \
+        zone("console", b"[    1.000000] gone\n", length=0, filler=b"\xff") + \
+        zone("pmsg", b"", filler=b"\xff") + zone("kernel", b"", filler=b"\xff")
+    assert pstore_zone.read(data).records == []
+    found = pstore_zone.read(data, recover=True)
+    assert [record.text.encode() for record in found.records] == [LOG, b"[    1.000000] gone\n"]
+    assert all(record.source.recovered for record in found.records)
+    assert all("removed" in problem.what for problem in found.problems)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("at", range(12 + 40))
+def test_any_byte_of_the_headers_may_be_lost(at: int, packed: bool) -> None:
+    data = bytearray(zone("kernel", dump(LOG, packed=packed)) + zone("kernel", dump(LOG + LOG)))
+    data[at] ^= 0x11
+    found = pstore_zone.read(bytes(data))
+    assert any(record.text.encode().startswith(LOG) for record in found.records)
+
+
+@pytest.mark.parametrize(("seconds", "nanoseconds", "time"), [
+    (0, 5, 0.0), (-5, 0, -5.0), (1 << 40, 0, None), (1700000000, 999_999_999, 1700000000.999999)])
+def test_times(seconds: int, nanoseconds: int, time: float | None) -> None:
+    body = dump(LOG, nanoseconds=seconds * 10**9 + nanoseconds)
+    assert pstore_zone.read(zone("kernel", body)).records[0].time == time
+
+
+def test_a_full_zone_keeps_what_fits() -> None:
+    noise = "".join(f"{number:x}" for number in range(9000))
+    text = b"Panic#1 Part1\n" + noise.encode()
+    body = dump(text)[:PAGE - 12]
+    found = pstore_zone.read(zone("kernel", body))
+    (record,) = found.records
+    assert record.source.truncated and text.startswith(record.text.encode()) and record.text
+    assert found.problems[0].severity == "warning"
+    plain = dump(text, packed=False)[:PAGE - 12]
+    assert pstore_zone.read(zone("kernel", plain)).records[0].text.encode() == plain[40:]
+
+
+@pytest.mark.parametrize("other", [
+    zones.zone(PAGE, zones.dump(LOG)), zones.zone(PAGE, LOG, start=5), zones.zone(PAGE),
+    bytes(2 * PAGE), b"\xff" * 2 * PAGE, b"CBGC" + b"\xff" * 8 + bytes(PAGE)])
+def test_what_is_no_such_zone(other: bytes) -> None:
+    assert pstore_zone.read(other, recover=True).records == []
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_an_erased_zone_keeps_its_count_of_crashes(machine: str) -> None:
+    body = zone("kernel", dump(LOG, machine))
+    after = pstore_zone.erased(body)
+    assert after[:4] == body[:4] and after[4:12] == bytes(8) and after[12:40] == body[12:40]
+    assert len(after) == len(body) and pstore_zone.read(after, recover=True).records == []
+    assert pstore_zone.erased(after) == after and pstore_zone.erased(b"CB") == b"CB"
