@@ -9,13 +9,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..record import Problem, Record, Source, captured
+from ..record import Problem, Record, Source, captured, readable
 from . import journal_records, pstorefs, ramoops
-from .compression import TITLE
+from .compression import TITLE, complaint, unpack
 from .geometry import Geometry
 from .journal import MAGIC, Entry, scan
 
-__all__ = ["records"]
+__all__ = ["read_again", "records"]
+
+MOST_TEXT = 4 << 20                 # bytes; no kernel's log ring is larger
 
 Reading = tuple[list[Record], list[Problem]]
 
@@ -40,6 +42,18 @@ def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Reading:
     what = ("nothing that lastlog can read: no ramoops zone, no pstore file and no saved record "
             "(a dump of the whole region is needed, from its first byte)")
     return [], [Problem(name, what, "error")]
+
+
+def read_again(record: Record) -> Record:
+    """A saved record with the text of its captured bytes, if the machine that saved it could not
+    unpack them, and this one can."""
+    if record.text or record.raw is None or record.source.compression is None:
+        return record
+    read = unpack(record.raw, MOST_TEXT)
+    source = record.source._replace(compression=read.algorithm or record.source.compression,
+                                    truncated=not read.complete, torn=read.torn)
+    return record._replace(text=readable(read.text), source=source,
+                           raw=record.raw if complaint(read) else None)
 
 
 def _is_pstore(name: str, data: bytes) -> bool:
