@@ -150,7 +150,7 @@ def _behind(bits: Bits, places: Iterable[Place], before: bytes, limit: int,
         if odd:
             text, used, again = text[:odd[0]], None, position(stream, odd[0], window)
         mended = _mended(text)
-        if text and (place.certain or mended != text or re.search(LINE, text)):
+        if text and (place.certain or _is_log(text)):
             return _piece(place, mended, used, again, len(bits.data))
     return None
 
@@ -263,6 +263,13 @@ def _score(text: bytes, words: set[bytes]) -> int:
     of words and of lines' beginnings."""
     return (sum(len(word) for word in re.findall(WORD, text) if word in words)
             + 30 * len(re.findall(rb"\n" + LINE, text)))
+
+
+def _is_log(text: bytes) -> bool:
+    """Whether it can only be one: it has a line's beginning, and nothing that no log has."""
+    if re.search(rb"[^\t\n -~\xff]", text):
+        return False
+    return re.search(LINE, text) is not None or next(_beginnings(text), None) is not None
 
 
 def _mended(text: bytes) -> bytes:
