@@ -41,7 +41,7 @@ _SERVICES = "/etc/rc.d"
 _ARMING = ("region", "memory", "zones", "pstore", "panic")
 
 # What kernels call their compressions of which lastlog needs none, or reads it itself.
-_READABLE = ("deflate", "zlib")
+_READABLE = ("deflate", "zlib", "lz4", "lz4hc", "lzo", "842")
 _UNCOMPRESSED = ("", "(null)", "none")
 
 # What an archive must have room for, beyond its quota's rest: one crash, compressed.

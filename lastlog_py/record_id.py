@@ -33,4 +33,5 @@ def _sha256(data: bytes) -> hashlib._Hash:
             from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         from hashlib import sha256
-    return sha256(data)
+    digest: hashlib._Hash = sha256(data)
+    return digest

@@ -472,7 +472,7 @@ def _decoded(name: str, data: bytes,
     unpacked = _unpacked(data)
     if unpacked.startswith(archive_file.MAGIC.encode()) or (data and not unpacked):
         record, problem = archive_file.parse(data, name)
-        return [record] if record else [], [problem] if problem else []
+        return ([dump.read_again(record)] if record else []), ([problem] if problem else [])
     if unpacked.startswith(b"Title: "):
         unpacked = unpacked.partition(b"\n\n")[2]
     if unpacked.startswith(CORE_DUMP):

@@ -11,9 +11,6 @@ from typing import Any
 
 FOLDER = Path(__file__).parent / "data" / "samples"
 
-# Formats of later issues: read without failing, but not with these texts.
-NOT_DEFLATE = {"c10_compress_zstd"}
-
 NOTICE = b"\nECC: "
 
 
@@ -44,10 +41,10 @@ def _unpacked(name: str, file: str) -> bytes:
 
 
 def readable_by_us() -> list[str]:
-    """The samples of ramoops whose format is in scope."""
+    """The samples of ramoops."""
     return [name for name in every() if manifest()[name]["geometry"]]
 
 
 def every() -> list[str]:
     """Those of other formats too."""
-    return sorted(set(manifest()) - NOT_DEFLATE)
+    return sorted(manifest())

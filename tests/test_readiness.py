@@ -107,7 +107,7 @@ def test_with_a_file_the_system_is_left_out(router: Machine) -> None:
     ("/proc/mtd", "", "journal", "warn", "cannot be stored"),
     ("/proc/mtd", "", "region", "ok", "through /sys/fs/pstore"),
     ("/sys/module/pstore/parameters/compress", "zstd", "compression", "warn", "zstd"),
-    ("/sys/module/pstore/parameters/compress", "lz4", "compression", "warn", "lz4"),
+    ("/sys/module/pstore/parameters/compress", "lz4", "compression", "ok", "lz4"),
     ("/sys/module/pstore/parameters/compress", "(null)", "compression", "ok", "not compress"),
     ("/sys/module/pstore/parameters/compress", "none", "compression", "ok", "not compress"),
     ("/sys/module/ramoops/parameters/ecc", "0", "ecc", "unknown", "off"),

@@ -13,7 +13,7 @@ from lastlog_py import archive_folder, boot, service
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import journal_device
-from tests import foreign, samples, zones
+from tests import foreign, packers, samples, zones
 from tests.machine import Machine
 
 C12 = "c12_null_deref_panic_on_oops"
@@ -254,14 +254,23 @@ def test_an_archive_that_cannot_be_written_loses_nothing(machine: Machine) -> No
     assert checks["archive"]["state"] == "fail" and checks["archive"]["fix"]
 
 
-def test_an_unreadable_compression_survives_save_and_clear(machine: Machine) -> None:
+def test_an_unreadable_compression_survives_save_and_clear(
+        machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a router zstd cannot be read; `decode` reads the saved record where there is a library."""
+    packers.without_zstd(monkeypatch)
     crashed(machine, "c10_compress_zstd")
     config = machine.config()
     name = next(record["id"] for record in listed(machine) if record["kind"] == "kernel")
     service.save(config)
     service.clear(config)
-    stored = gzip.decompress((machine.archive / f"{name}.gz").read_bytes())
-    assert b"zstd" in stored and service.get(config, name)["source"]["compression"] == "zstd"
+    saved = machine.archive / f"{name}.gz"
+    assert b"zstd" in gzip.decompress(saved.read_bytes())
+    record = service.get(config, name)
+    assert record["source"]["compression"] == "zstd" and record["text"] == ""
+    monkeypatch.undo()
+    (record,) = service.decode([str(saved)])["records"]
+    assert record["text"].encode() == samples.kernel_text("c10_compress_zstd", "dmesg-ramoops-0")
+    assert record["id"] == name and record["kernel"]["cause"] == "sysrq"
 
 
 # --- status

@@ -1,96 +1,171 @@
 """The compressed body of a kernel dump (the "-C" of its header), unpacked as far as it goes.
 
-Nothing in a record names its algorithm; it is recognised as FORMATS section 4 says.  Deflate is
-read here; the others are named, and their readers belong into `_READERS`.
+Nothing in a record names its algorithm; it is recognised as FORMATS section 4 says: by how the
+stream begins, and by what comes out of it, which must be a dump.  Each algorithm is read by a
+module of its own, imported when something is compressed with it.
 
-Source: fs/pstore/platform.c (3.12 to 4.16 zlib-wrapped, 4.17 and later raw deflate).
+Source: fs/pstore/platform.c (3.12 to 4.6 deflate, then lzo, lz4, lz4hc, 842, since 4.19 zstd; 6.6
+and later deflate alone).  Pure.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-__all__ = ["TITLE", "Unpacked", "unpack"]
+from .inflate import LINE, RAW, WRAPPED, inflate, is_wrapped, odd_lines, position
+
+__all__ = ["TITLE", "Unpacked", "begins", "complaint", "unpack"]
 
 # The first line of every dump's text: "Panic#2 Part1" (fs/pstore/platform.c: pstore_dump).
 TITLE = rb"([A-Z][a-z]+)#(\d+) Part(\d+)\n"
+
+PEEK = 512                  # compressed bytes, and bytes of text, that are enough to see a dump
+FEW_LINES = 3               # that show a log whose title is damaged
+SEVERAL = 3                 # lines that are none of a log show damage; fewer may be somebody's own
+
+
+class Reading(NamedTuple):
+    """What one algorithm makes of a body."""
+
+    text: bytes                 # up to the damage
+    used: int | None            # bytes of the stream; None: it did not come to its end
+    sound: bool | None = None   # what the stream's own check says; None: there is none
 
 
 class Unpacked(NamedTuple):
     """What a compressed body held."""
 
-    text: bytes                 # everything up to the damage; b"" if nothing could be read
+    text: bytes                 # what could be read; b"" if nothing could
     algorithm: str | None       # "deflate", "zstd", ...; None: not recognised
     complete: bool              # the stream ended as it should
     used: int                   # bytes of the body that the stream takes; all, if it has no end
+    torn: bool = False          # it is damaged inside: parts are missing, and marked, or wrong
+
+
+class Algorithm(NamedTuple):
+    """One algorithm."""
+
+    name: str
+    recognise: Callable[[bytes], bool]          # by how its streams begin
+    read: Callable[[bytes, int], Reading]       # body and most bytes of text
 
 
 def unpack(body: bytes, limit: int) -> Unpacked:
-    """`body` unpacked, to at most `limit` bytes of text."""
-    for name, reader in _READERS:
-        text, used = reader(body, limit)
-        if re.match(TITLE, text):
-            return Unpacked(text, name, used is not None, len(body) if used is None else used)
+    """`body` unpacked, to at most `limit` bytes of text.
+
+    A stream that came to its end gives what the kernel makes of it, lines that damage has garbled
+    included.
+    """
+    read = _read(body, limit)
+    if not read.complete and read.algorithm in ("deflate", None):
+        read = _beyond(body, limit, read)
+    return read if read.torn else read._replace(torn=len(odd_lines(read.text)) >= SEVERAL)
+
+
+def begins(data: bytes, at: int) -> bool:
+    """Whether a compressed dump begins at byte `at`; quick."""
+    body = data[at:at + PEEK]
+    # A block of zstd is larger than that, and there may be no library for it.
+    return _is_zstd(body) or bool(_read(body, PEEK).text)
+
+
+def complaint(read: Unpacked) -> str | None:
+    """What is wrong with a dump, and what to do about it; None if nothing is."""
+    advice = ("error correction (ramoops.ecc=1) guards against this, and without compression "
+              "(pstore.compress=none) damage takes no more than the bytes it is in")
+    if read.complete and not read.torn:
+        return None
+    if read.torn:
+        return (f"the compressed log ({read.algorithm}) is damaged inside: gaps are marked, bytes "
+                "that are not known are shown as \ufffd, and lines may be garbled"
+                f"{'' if read.complete else ', the newest may be lost'}; {advice}")
+    if read.text:
+        return (f"the compressed log ({read.algorithm}) is damaged or cut: its first "
+                f"{len(read.text)} bytes could be read, the newest lines are lost; {advice}")
+    if read.algorithm == "zstd":
+        from . import zstd
+        return zstd.complaint()
+    if read.algorithm in (None, "deflate"):
+        return f"the compressed log is damaged at its start and cannot be read; {advice}"
+    return (f"the log is compressed with {read.algorithm}, and damaged at its start: it cannot be "
+            f"read; {advice}")
+
+
+# --- the algorithms
+
+
+def _anything(_body: bytes) -> bool:
+    return True
+
+
+def _is_zstd(body: bytes) -> bool:
+    return body.startswith(b"\x28\xb5\x2f\xfd")
+
+
+def _zlib_wrapped(body: bytes, limit: int) -> Reading:
+    text, used, _ = inflate(body, WRAPPED, limit)
+    return Reading(text, used, None if used is None else True)
+
+
+def _raw_deflate(body: bytes, limit: int) -> Reading:
+    text, used, _ = inflate(body, RAW, limit)
+    return Reading(text, used)
+
+
+def _zstd(body: bytes, limit: int) -> Reading:
+    from . import zstd
+    text, used = zstd.decode(body, limit)
+    return Reading(text, used, None if used is None else True)
+
+
+def _lz4(body: bytes, limit: int) -> Reading:
+    from . import lz4
+    text, used = lz4.decode(body, limit)
+    # Nothing marks a block's end, but a log ends with a line.
+    return Reading(text, used if text.endswith(b"\n") else None)
+
+
+def _lzo(body: bytes, limit: int) -> Reading:
+    from . import lzo
+    return Reading(*lzo.decode(body, limit))
+
+
+def _sw842(body: bytes, limit: int) -> Reading:
+    from . import sw842
+    return Reading(*sw842.decode(body, limit))
+
+
+_ALGORITHMS = (Algorithm("zstd", _is_zstd, _zstd),
+               Algorithm("deflate", is_wrapped, _zlib_wrapped),
+               Algorithm("deflate", _anything, _raw_deflate),
+               Algorithm("lz4", _anything, _lz4),
+               Algorithm("lzo", _anything, _lzo),
+               Algorithm("842", _anything, _sw842))
+
+
+def _read(body: bytes, limit: int) -> Unpacked:
+    """What the first algorithm gives that makes a dump of `body`."""
+    for each in _ALGORITHMS:
+        if each.recognise(body):
+            text, used, sound = each.read(body, limit)
+            if text and (sound or _is_log(text)):
+                return Unpacked(text, each.name, used is not None,
+                                len(body) if used is None else used, sound is False)
     return Unpacked(b"", _name(body), False, len(body))
 
 
-def _zlib_wrapped(body: bytes, limit: int) -> tuple[bytes, int | None]:
-    if len(body) < 2 or body[0] & 15 != 8 or int.from_bytes(body[:2], "big") % 31:
-        return b"", None
-    return _inflate(body, 15, limit)
-
-
-def _raw_deflate(body: bytes, limit: int) -> tuple[bytes, int | None]:
-    return _inflate(body, -15, limit)
-
-
-_READERS = (("deflate", _zlib_wrapped), ("deflate", _raw_deflate))
-
-
-def _inflate(body: bytes, window: int, limit: int) -> tuple[bytes, int | None]:
-    """zlib's output up to an error, and the stream's length if it came to its end."""
-    stream = zlib.decompressobj(window)
-    try:
-        text = stream.decompress(body, limit)
-    except zlib.error:
-        return _inflate_damaged(body, window, limit), None
-    return text, len(body) - len(stream.unused_data) if stream.eof else None
-
-
-def _inflate_damaged(body: bytes, window: int, limit: int) -> bytes:
-    """What zlib gives out before the damage.
-
-    A call that fails gives nothing, so the input goes in in steps, and the step that fails again
-    byte by byte.
-    """
-    text = bytearray()
-    stream = zlib.decompressobj(window)
-    for start in range(0, len(body), 64):
-        step, before = body[start:start + 64], stream.copy()
-        try:
-            text += stream.decompress(step, max(1, limit - len(text)))
-        except zlib.error:
-            return bytes(text + _bytewise(before, step))[:limit]
-        if len(text) >= limit:
-            break
-    return bytes(text[:limit])
-
-
-def _bytewise(stream: zlib._Decompress, step: bytes) -> bytes:
-    text = bytearray()
-    try:
-        for at in range(len(step)):
-            text += stream.decompress(step[at:at + 1])
-    except zlib.error:
-        pass
-    return bytes(text)
+def _is_log(text: bytes) -> bool:
+    """Whether it begins with a dump's title; if that is damaged, whether it has lines of a log."""
+    if re.match(TITLE, text):
+        return True
+    return len(re.findall(rb"\n" + LINE, text[:8 * PEEK])) >= FEW_LINES
 
 
 def _name(body: bytes) -> str | None:
     """The algorithm of a body that could not be unpacked, from how such streams begin."""
-    if body[:4] == b"\x28\xb5\x2f\xfd":
+    if _is_zstd(body):
         return "zstd"
     # lz4: a token (and a length byte), then literals; lzo: a literal run's length, then literals.
     # Both begin with the title as it is, because nothing before it could be repeated.
@@ -100,3 +175,32 @@ def _name(body: bytes) -> str | None:
     long_literals = title.start() == 2
     lzo = body[0] == 0 if long_literals else 17 < body[0] < 0x40
     return "lzo" if lzo else "lz4"
+
+
+# --- deflate behind its damage
+
+
+def _beyond(body: bytes, limit: int, read: Unpacked) -> Unpacked:
+    """`read`, which is not whole, with what can be read behind the damage."""
+    start = 2 if is_wrapped(body) else 0        # the sum at the end is no help
+    stream = body[start:]
+    whole = inflate(stream, RAW, limit)
+    for known, stopped in _damage(stream, read.text, whole.stopped):
+        from . import resync  # for damaged streams alone
+        log = resync.log(stream, limit, known, stopped)
+        if log.gaps and len(log.text) >= len(read.text):
+            return Unpacked(log.text, "deflate", log.used is not None,
+                            len(body) if log.used is None else start + log.used, torn=True)
+    return read._replace(torn=True, complete=True) if read.text and whole.used else read
+
+
+def _damage(stream: bytes, text: bytes, stopped: int | None) -> Iterator[tuple[bytes, int]]:
+    """Where the damage may be: the text before it, and a byte offset behind it.
+
+    zlib often goes on with wrong text and gives up much later, or never; lines show where it began.
+    """
+    odd = odd_lines(text)
+    if len(odd) >= SEVERAL:
+        yield text[:odd[0]], position(stream, odd[0])
+    if stopped is not None:
+        yield text, stopped

@@ -10,13 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..record import Problem, Record, Source, captured
+from ..record import Problem, Record, Source, captured, readable
 from . import contents, crashlog, journal_records, pstorefs, ramoops
-from .compression import TITLE, unpack
+from .compression import TITLE, complaint, unpack
 from .geometry import Geometry
 from .journal import MAGIC, Entry, scan
 
-__all__ = ["records"]
+__all__ = ["read_again", "records"]
+
+MOST_TEXT = 4 << 20                 # bytes; no kernel's log ring is larger
 
 Found = tuple[list[Record], list[Problem]]
 
@@ -44,6 +46,18 @@ def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Found:
         if each.recognise(name, data):
             return each.read(name, data, given)
     return _read_region(name, data, given)
+
+
+def read_again(record: Record) -> Record:
+    """A saved record with the text of its captured bytes, if the machine that saved it could not
+    unpack them, and this one can."""
+    if record.text or record.raw is None or record.source.compression is None:
+        return record
+    read = unpack(record.raw, MOST_TEXT)
+    source = record.source._replace(compression=read.algorithm or record.source.compression,
+                                    truncated=not read.complete, torn=read.torn)
+    return record._replace(text=readable(read.text), source=source,
+                           raw=record.raw if complaint(read) else None)
 
 
 def _is_pstore(name: str, data: bytes) -> bool:

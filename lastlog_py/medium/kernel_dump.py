@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
-from .compression import TITLE, unpack
+from .compression import TITLE, begins, complaint, unpack
 
-__all__ = ["MOST_DUMPS", "Dump", "headers", "length", "lines", "not_whole", "record_of", "records",
-           "split"]
+__all__ = ["MOST_DUMPS", "Dump", "headers", "length", "lines", "record_of", "records", "split"]
 
 # "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
 # Up to 3.11 there is no letter, and up to about 4.19 the microseconds are not padded with zeros.
@@ -24,7 +23,6 @@ LINE = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
 LONGEST_LINE = len("====1234567890.123456-D\n")     # of present-day times
 MOST_DUMPS = 1024                   # a region has tens; more are noise, or made to keep us busy
 MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
-PEEK = 512                          # compressed bytes that are enough to see a title
 
 
 class Dump(NamedTuple):
@@ -84,7 +82,7 @@ def headers(body: bytes) -> list[re.Match[bytes]]:
             found.append(match)
         elif match[3] == b"C" and tries < MOST_DUMPS:
             tries += 1
-            if unpack(body[match.end():match.end() + PEEK], PEEK).text:
+            if begins(body, match.end()):
                 found.append(match)
     return found[:MOST_DUMPS]
 
@@ -103,7 +101,7 @@ def length(data: bytes, match: re.Match[bytes], end: int) -> int:
     if re.compile(TITLE).match(data, body):
         nul = data.find(b"\0", body, end)
         return (end if nul < 0 else nul) - match.start()
-    if not unpack(data[body:body + PEEK], PEEK).text:
+    if not begins(data, body):
         return 0
     return body - match.start() + unpack(data[body:end], MOST_TEXT).used
 
@@ -129,7 +127,7 @@ def record_of(dump: Dump, source: Source, where: str, room: int,
         return _compressed_record(dump, source, where, room)
     line = dump.body.find(b"\n", 0, 64) + 1
     for start in (0, line):
-        if unpack(dump.body[start:start + PEEK], PEEK).text:
+        if begins(dump.body, start):
             packed = dump._replace(body=dump.body[start:])
             return _compressed_record(packed, source._replace(torn=True), where, room)
     return _plain_record(dump, source, where, capacity, torn=True)
@@ -152,19 +150,10 @@ def _plain_record(dump: Dump, source: Source, where: str, capacity: int | None,
 def _compressed_record(dump: Dump, source: Source, where: str,
                        room: int) -> tuple[Record, Problem | None]:
     """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
-    text, algorithm, complete, _ = unpack(dump.body, max(room, 4096))
-    source = source._replace(compression=algorithm or "unknown", truncated=not complete)
-    record = captured("kernel", text, source, time=dump.time,
-                      raw=None if complete else dump.body)
-    return record, None if complete else Problem(where, not_whole(algorithm, text), "warning")
-
-
-def not_whole(algorithm: str | None, text: bytes) -> str:
-    """What to say of a compressed record that could not be unpacked to its end."""
-    if text:
-        return (f"the compressed log ({algorithm}) is damaged: its first {len(text)} bytes could "
-                "be read, the newest lines are lost")
-    if algorithm in (None, "deflate"):
-        return "the compressed log is damaged at its start and cannot be read"
-    return (f"the log is compressed with {algorithm}, which this version cannot read; it is kept "
-            "as it is (pstore.compress=none or deflate on the kernel command line helps)")
+    read = unpack(dump.body, max(room, 4096))
+    wrong = complaint(read)
+    source = source._replace(compression=read.algorithm or "unknown",
+                             truncated=not read.complete, torn=source.torn or read.torn)
+    record = captured("kernel", read.text, source, time=dump.time,
+                      raw=dump.body if wrong else None)
+    return record, Problem(where, wrong, "warning") if wrong else None

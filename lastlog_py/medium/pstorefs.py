@@ -11,8 +11,7 @@ import re
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
-from .compression import unpack
-from .kernel_dump import not_whole
+from .compression import complaint, unpack
 
 __all__ = ["File", "listing", "parse_name", "read", "record_of"]
 
@@ -98,12 +97,13 @@ def _without_notice(data: bytes) -> tuple[bytes, int | None, int | None]:
 
 def _compressed(name: str, body: bytes, source: Source, kind: str,
                 time: float | None) -> tuple[Record, Problem]:
-    text, algorithm, complete, _ = unpack(body, MAX_FILE)
-    source = source._replace(compression=algorithm or "unknown", truncated=not complete)
-    record = captured(kind, text, source, time=time, raw=None if complete else body)
-    what = not_whole(algorithm, text) if not complete else \
-        "the kernel could not decompress it; lastlog could"
-    return record, Problem(name, what, "info" if complete else "warning")
+    read = unpack(body, MAX_FILE)
+    wrong = complaint(read)
+    source = source._replace(compression=read.algorithm or "unknown",
+                             truncated=not read.complete, torn=read.torn)
+    record = captured(kind, read.text, source, time=time, raw=body if wrong else None)
+    what = wrong or "the kernel could not decompress it; lastlog could"
+    return record, Problem(name, what, "warning" if wrong else "info")
 
 
 def _ecc_problem(name: str, failed: int | None) -> Problem | None:
