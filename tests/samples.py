@@ -40,7 +40,7 @@ def _unpacked(name: str, file: str) -> bytes:
     return lzma.decompress((FOLDER / name / f"{file}.xz").read_bytes())
 
 
-def readable_by_us() -> list[str]:
+def of_ramoops() -> list[str]:
     """The samples of ramoops."""
     return [name for name in every() if manifest()[name]["geometry"]]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured, readable
 from . import contents, crashlog, journal_records, pstorefs, ramoops
-from .compression import TITLE, complaint, unpack
+from .compression import TITLE, begins, complaint, unpack
 from .geometry import Geometry
 from .journal import MAGIC, Entry, scan
 
@@ -22,7 +22,6 @@ MOST_TEXT = 4 << 20                 # bytes; no kernel's log ring is larger
 
 Found = tuple[list[Record], list[Problem]]
 
-PEEK = 512                      # compressed bytes that are enough to see a title
 NOTHING = ("nothing that lastlog can read is in it; it reads dumps of a whole region or MTD "
            "partition (by dd, or by nanddump without out-of-band data), the files of "
            "/sys/fs/pstore under their own names, the crashlog of debugfs, and saved records")
@@ -81,7 +80,7 @@ def _read_crashlog(_name: str, data: bytes, _given: Sequence[Geometry]) -> Found
 
 
 def _is_packed(_name: str, data: bytes) -> bool:
-    return bool(unpack(data[:PEEK], PEEK).text)
+    return begins(data, 0)
 
 
 def _read_packed(name: str, data: bytes, _given: Sequence[Geometry]) -> Found:

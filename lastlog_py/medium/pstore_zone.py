@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from . import android_log, ftrace, kernel_dump
-from .compression import TITLE, unpack
+from .compression import TITLE, begins, unpack
 from .log_text import end_of, is_text
 from .marks import KMSG, PAGE, is_near
 from .reading import MOST_RECORDS, Reading, too_many
@@ -242,7 +242,7 @@ def _layout(raw: bytes, order: str) -> Header:
     else the one whose numbers make sense."""
     for header in HEADERS:
         body = raw[header.size:header.size + PEEK]
-        if re.match(TITLE, body) or unpack(body, PEEK).text:
+        if re.match(TITLE, body) or begins(body, 0):
             return header
     sane = (header for header in HEADERS if raw[header.compressed:header.compressed + 1] < b"\2"
             and _integer(raw, header.reason, 4, order) <= LAST_REASON)

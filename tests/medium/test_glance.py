@@ -58,7 +58,7 @@ def test_a_region_that_cannot_be_read_may_hold_something(tmp_path: Path) -> None
     assert glance.captured_mark(machine.site())
 
 
-@pytest.mark.parametrize("name", samples.readable_by_us())
+@pytest.mark.parametrize("name", samples.of_ramoops())
 def test_no_real_crash_is_overlooked(tmp_path: Path, name: str) -> None:
     machine = machine_with(tmp_path, samples.region(name))
     dumps = [each for each in collect(machine.site()).found if each.record.kind == "kernel"]

@@ -25,7 +25,7 @@ def geometry_of(name: str) -> list[Geometry]:
 
 
 @pytest.mark.parametrize("how", ["given", "found by scanning"])
-@pytest.mark.parametrize("name", samples.readable_by_us())
+@pytest.mark.parametrize("name", samples.of_ramoops())
 def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> None:
     known = geometry_of(name) if how == "given" else []
     contents = ramoops.records(samples.region(name), known)
