@@ -12,7 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from lastlog_py import boot, cache
 from lastlog_py.archive import Archive
@@ -22,7 +22,8 @@ from lastlog_py.medium import journal_device, ramoops
 from lastlog_py.medium.geometry import Geometry
 from lastlog_py.record import Source, captured
 from tests import samples, zones
-from tests.bench.measure import Command, Cost, alone, compare, compare_functions
+from tests.bench import coredump
+from tests.bench.measure import Command, Cost, Row, alone, compare, compare_functions
 from tests.machine import Machine
 
 TOP = Path(__file__).parents[2]
@@ -31,21 +32,10 @@ SAVED = 32
 SHM = "/dev/shm"
 
 
-class Row(NamedTuple):
-    """One comparison."""
-
-    what: str
-    against: str
-    bar: float                      # the ratio that must not be exceeded
-    ratio: float
-    ours: Cost
-    reference: Cost
-
-
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_processes(Machine(Path(folder) / "full")),
-                *_boot_service(), _decoding(Path(folder))]
+                *_boot_service(), _decoding(Path(folder)), *coredump.rows()]
     _print(rows)
     out = TOP / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
@@ -185,9 +175,9 @@ def _full_body(seed: int) -> bytes:
 
 
 def _print(rows: list[Row]) -> None:
-    print(f"{'':30} {'ratio':>6} {'bar':>5} {'ms':>8} {'peak KiB':>9}   against")
+    print(f"{'':34} {'ratio':>6} {'bar':>5} {'ms':>8} {'peak KiB':>9}   against")
     for row in rows:
-        print(f"{row.what:30} {row.ratio:6.2f} {row.bar:5.1f} {row.ours.seconds * 1e3:8.1f} "
+        print(f"{row.what:34} {row.ratio:6.2f} {row.bar:5.1f} {row.ours.seconds * 1e3:8.1f} "
               f"{row.ours.peak_kib or '-':>9}   {row.against} "
               f"({row.reference.seconds * 1e3:.1f} ms, {row.reference.peak_kib or '-'} KiB)")
 
