@@ -1,7 +1,7 @@
 """The command `lastlog`: the door for a prompt.
 
-`status` and `list` are answered from the cache, and `store`, `harvest` and `shutdown` are done,
-before anything heavy is imported: argparse and json together cost a router more than the
+`status` and `list` are answered from the cache, and `store`, `backtrace`, `harvest` and `shutdown`
+are done, before anything heavy is imported: argparse and json together cost a router more than the
 interpreter itself.
 """
 
@@ -24,18 +24,11 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     config_path, as_json, rest = _globals(words)
     try:
-        if rest[:1] == ["store"]:
-            done = _stored(config_path, as_json, rest[1:])
-            if done == 0 and argv is None:
-                os._exit(0)             # nothing is left to tidy up, which takes Python a while
-            if done is not None:
-                return done
-        if rest in BOOT_SERVICE and not as_json:
-            return _booted(config_path, rest[0])
-        known = _remembered(config_path, as_json, rest)
-        if known is not None:
-            write(known)
-            return 0
+        done = _quickly(config_path, as_json, rest)
+        if done == 0 and argv is None:
+            os._exit(0)                 # nothing is left to tidy up, which takes Python a while
+        if done is not None:
+            return done
         from . import commands
 
         return commands.run(config_path, as_json, rest)
@@ -47,6 +40,21 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:            # what was found out cannot be told
         os.write(2, f"lastlog: the output cannot be written: {error.strerror}.\n".encode())
         return 1
+
+
+def _quickly(config_path: str | None, as_json: bool, rest: list[str]) -> int | None:
+    """The exit status of what needs nothing heavy; None if the full command line has to look."""
+    if rest[:1] == ["store"]:
+        return _stored(config_path, as_json, rest[1:])
+    if rest[:1] == ["backtrace"]:
+        return _traced(config_path, as_json, rest[1:])
+    if rest in BOOT_SERVICE and not as_json:
+        return _booted(config_path, rest[0])
+    known = _remembered(config_path, as_json, rest)
+    if known is None:
+        return None
+    write(known)
+    return 0
 
 
 def _globals(words: list[str]) -> tuple[str | None, bool, list[str]]:
@@ -81,6 +89,24 @@ def _stored(config_path: str | None, as_json: bool, words: list[str]) -> int | N
     except Exception as error:          # the door's last guard
         return _failed(error, as_json)
     write(output.encode("utf-8", "replace"))
+    return 0
+
+
+def _traced(config_path: str | None, as_json: bool, words: list[str]) -> int | None:
+    """The exit status of `backtrace`; None if the full command line has to look at the words."""
+    from . import backtracing
+
+    asked = backtracing.parse(words)
+    if asked is None:
+        return None
+    try:
+        if config_path is not None:     # it is not needed, but one that is not there is a mistake
+            load(config_path)
+        reply = backtracing.backtrace(asked)
+        output = backtracing.in_json(reply) if as_json else backtracing.said(reply)
+    except Exception as error:          # the door's last guard
+        return _failed(error, as_json)
+    write(output)
     return 0
 
 

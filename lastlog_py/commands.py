@@ -115,7 +115,9 @@ def _decode(_config: Config, asked: argparse.Namespace) -> Done:
 
 
 def _backtrace(_config: Config, asked: argparse.Namespace) -> Done:
-    return service.backtrace(asked.core, asked.sysroot), False
+    from . import backtracing  # here, not above: no other command needs it
+
+    return backtracing.backtrace(backtracing.Asked(asked.core, asked.sysroot)), False
 
 
 def _symbolize(config: Config, asked: argparse.Namespace) -> Done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["record_id"]
+__all__ = ["record_id", "sha256"]
 
 
 def record_id(kind: str, body: bytes, time: float | None, raw: bytes = b"") -> str:
@@ -15,16 +15,17 @@ def record_id(kind: str, body: bytes, time: float | None, raw: bytes = b"") -> s
     """
     stamp = "" if time is None else f"{time:.6f}"
     whole = b"\0".join((kind.encode(), stamp.encode(), body, raw))
-    return f"{kind[0]}-{_sha256(whole)[:12]}"
+    return f"{kind[0]}-{sha256(whole)[:12]}"
 
 
-def _sha256(data: bytes) -> str:
-    """With Python's own module: hashlib would load all of OpenSSL for it, where that is there."""
+def sha256(data: bytes) -> str:
+    """In hex.  With Python's own module: hashlib would load all of OpenSSL for it, where that is
+    there."""
     try:
         if sys.version_info >= (3, 12):
-            from _sha2 import sha256
+            from _sha2 import sha256 as begin
         else:
-            from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+            from _sha256 import sha256 as begin  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        from hashlib import sha256
-    return str(sha256(data).hexdigest())
+        from hashlib import sha256 as begin
+    return str(begin(data).hexdigest())

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..errors import LastlogError
 from .core import Core, Stream, capture, core_memory, read_head
@@ -34,25 +32,23 @@ def text_of(path: str, sysroot: str | None) -> bytes:
     if sysroot is not None and not os.path.isdir(sysroot):
         raise LastlogError("bad-argument", f"{sysroot} is no directory.",
                            "Name a copy of the router's root file system.")
-    with _opened(path) as fd:
+    fd = _opened(path)
+    try:
         core, memory = _read(fd)
         if memory is None or not core.threads:
             raise _useless(path, core)
         return _examined(core, memory, Sysroot(sysroot) if sysroot else None)
+    finally:
+        os.close(fd)
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _opened(path: str) -> int:
     try:
-        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "that is no path"
         raise LastlogError("io", f"{path} cannot be read: {why}.", "Name a core, or - for one on "
                            "stdin.") from error
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _read(fd: int) -> tuple[Core, Memory | None]:

@@ -14,11 +14,15 @@ Never change what `u1` means: another algorithm gets another prefix.
 
 from __future__ import annotations
 
-from typing import Any
+from ..record_id import sha256
+
+TYPE_CHECKING = False           # typing costs `backtrace` 3 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    Dict = dict[str, Any]
 
 __all__ = ["SENT", "culprits", "hashed_text", "helpers", "signature"]
-
-Dict = dict[str, Any]
 
 _FRAMES = 5
 
@@ -42,9 +46,7 @@ def signature(dump: Dict) -> str | None:
     text = hashed_text(dump)
     if text is None:
         return None
-    import hashlib  # here, not above: only new records need it
-
-    return "u1:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    return "u1:" + sha256(text.encode("utf-8", "replace"))[:16]
 
 
 def hashed_text(dump: Dict) -> str | None:
