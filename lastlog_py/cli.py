@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import sys
 
-from .config import load
 from .errors import LastlogError, unexpected
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
 
 __all__ = ["main"]
 
@@ -84,7 +87,7 @@ def _stored(config_path: str | None, as_json: bool, words: list[str]) -> int | N
     if asked is None:
         return None
     try:
-        reply = store.store(load(config_path), *asked)
+        reply = store.store(_load(config_path), *asked)
         output = store.in_json(reply) if as_json else store.said(reply)
     except Exception as error:          # the door's last guard
         return _failed(error, as_json)
@@ -101,7 +104,7 @@ def _traced(config_path: str | None, as_json: bool, words: list[str]) -> int | N
         return None
     try:
         if config_path is not None:     # it is not needed, but one that is not there is a mistake
-            load(config_path)
+            _load(config_path)
         reply = backtracing.backtrace(asked)
         output = backtracing.in_json(reply) if as_json else backtracing.said(reply)
     except Exception as error:          # the door's last guard
@@ -115,7 +118,7 @@ def _booted(config_path: str | None, command: str) -> int:
     try:
         from . import harvest
 
-        config = load(config_path)
+        config = _load(config_path)
         reply = harvest.harvest(config) if command == "harvest" else \
             harvest.shutdown(config, system_log)
     except Exception as error:          # the door's last guard
@@ -134,6 +137,12 @@ def system_log() -> bytes:
     return log
 
 
+def _load(path: str | None) -> Config:
+    from .config import load  # here, not above: `backtrace` does without
+
+    return load(path)
+
+
 def _failed(error: Exception, as_json: bool) -> int:
     from . import commands
 
@@ -148,7 +157,7 @@ def _remembered(config_path: str | None, as_json: bool, rest: list[str]) -> byte
     from . import cache
 
     try:
-        config = load(config_path)
+        config = _load(config_path)
     except LastlogError:
         return None                     # the full command says it
     return cache.lookup(config, cache_name(rest[0], as_json), cache.fingerprint(config))

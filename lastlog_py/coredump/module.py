@@ -73,12 +73,13 @@ class Module:
         if self._symbols is None:
             self._symbols = _symbols(self.image)
             self._starts = [row[0] for row in self._symbols]
-        found = _covering(self._symbols, last_at(self._starts, address), address)
+        place = (address - self.image.bias) & self.image.machine.mask
+        found = _covering(self._symbols, last_at(self._starts, place), place)
         if not found:
             return None
         names = [_symbol_name(self.image, row[2]) for row in found]
         name = min((name for name in names if name), key=_plainness, default="")
-        return (name, address - found[0][0]) if name else None
+        return (name, place - found[0][0]) if name else None
 
 
 def _covering(symbols: list[tuple[int, int, int]], index: int, address: int
@@ -103,11 +104,11 @@ def _plainness(name: str) -> tuple[bool, int, str]:
 
 
 def _symbols(image: Image) -> list[tuple[int, int, int]]:
-    """(address, size, offset of the name) of every symbol of code that is defined, sorted."""
-    code_address = image.machine.code_address
-    return sorted((image.address(code_address(value)), size, name)
-                  for name, value, size, info, index in _table(image)
-                  if index and value and info & 15 not in NOT_CODE)
+    """(address in the file, size, offset of the name) of every symbol of code that is defined,
+    sorted.  Several thousand in a libc, so nothing is called for each."""
+    plain = ~image.machine.mode_bit
+    return sorted([(value & plain, size, name) for name, value, size, info, index in _table(image)
+                   if index and value and info & 15 not in NOT_CODE])
 
 
 def data_symbol(image: Image, name: bytes) -> int | None:

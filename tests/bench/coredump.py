@@ -74,7 +74,8 @@ class _Installed:
         tree = folder / "installed"
         subprocess.run(["sh", "package/install.sh", "lastlog", tree], cwd=ROOT, check=True)
         library = tree / "usr/lib/lastlog"
-        subprocess.run([_python(), "-I", "-m", "compileall", "-q", library], check=True)
+        for words in (("-m", "compileall", "-q", library), (library / "lastlog_py/bundle.py",)):
+            subprocess.run([_python(), "-I", *words], check=True)       # as postinst does
         self.handler = self._script(tree / "usr/libexec/lastlog/coredump", library)
         self.command = self._script(tree / "usr/bin/lastlog", library)
 
