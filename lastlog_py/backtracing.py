@@ -7,51 +7,98 @@ need: no argparse, json, typing or re, nor what deals with records, which needs 
 from __future__ import annotations
 
 from .coredump import reading, words
+from .coredump.shape import is_snapshot
 from .coredump.signature import signature
+from .errors import LastlogError
 from .record_id import record_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    from .site import Site
 
     Reply = dict[str, Any]
 
-__all__ = ["backtrace", "in_json", "parse", "said"]
+__all__ = ["Asked", "backtrace", "check", "has_failed", "in_json", "parse", "said"]
 
 
 class Asked:
     """What the command line says."""
 
-    __slots__ = ("core", "sysroot")
+    __slots__ = ("core", "pids", "sysroot")
 
-    def __init__(self, core: str | None = None, sysroot: str | None = None) -> None:
-        self.core = core                # a file, or "-" for stdin
+    def __init__(self, core: str | None = None, sysroot: str | None = None,
+                 pids: Sequence[int] = ()) -> None:
+        self.core = core                # a file, or "-" for stdin; None: the processes run
         self.sysroot = sysroot
+        self.pids = list(dict.fromkeys(pids))
 
 
 def parse(line: list[str]) -> Asked | None:
-    """The words behind `backtrace`; None: the full command line has to look at them."""
-    asked, left = Asked(), iter(line)
+    """The words of a plain `--core FILE [--sysroot DIR] [--pid N]` behind `backtrace`; None: the
+    full command line has to look at them."""
+    values: dict[str, str] = {}
+    left = iter(line)
     for word in left:
         name, equals, value = word.partition("=")
         value = value if equals else next(left, "")
-        if not value or (value.startswith("-") and value != "-"):
+        if name not in ("--core", "--sysroot", "--pid") or name in values or not value \
+                or (value.startswith("-") and value != "-"):
             return None
-        if name == "--core" and asked.core is None:
-            asked.core = value
-        elif name == "--sysroot" and asked.sysroot is None:
-            asked.sysroot = value
-        else:
-            return None
-    return asked if asked.core is not None else None
+        values[name] = value
+    pid = values.get("--pid", "")
+    if "--core" not in values or pid.strip("0123456789") or len(pid) > 10:
+        return None
+    return Asked(values["--core"], values.get("--sysroot"), [int(pid)] if pid else [])
 
 
-def backtrace(asked: Asked) -> Reply:
-    """CONTRACT's RECORD.  Raises LastlogError."""
+def check(asked: Asked) -> None:
+    """Raises LastlogError if that makes no sense together; what `parse` gives does."""
+    why = "Give --core or --pid." if asked.core is None and not asked.pids else \
+        "--sysroot goes with --core: a process has its files." \
+        if asked.core is None and asked.sysroot is not None else \
+        "A core is of one process." if asked.core is not None and len(asked.pids) > 1 else ""
+    if why:
+        raise LastlogError("bad-argument", why, "See lastlog backtrace --help.")
+
+
+def backtrace(asked: Asked, site: Site) -> Reply:
+    """CONTRACT's RECORD; of several processes {"records": [RECORD…], "problems": [PROBLEM…]}, with
+    a problem for each of which nothing is to be had.  Raises LastlogError.
+    """
+    if asked.core is not None:
+        return record(_text_of_core(asked, site))
+    from .coredump import running
+
+    if len(asked.pids) == 1:
+        return record(running.text_of(site, asked.pids[0]))
+    reply: Reply = {"records": [], "problems": []}
+    for pid in asked.pids:
+        try:
+            reply["records"].append(record(running.text_of(site, pid)))
+        except LastlogError as error:
+            reply["problems"].append({"where": f"process {pid}", "severity": "error",
+                                      "what": f"{error.message} {error.hint}".strip()})
+    return reply
+
+
+def _text_of_core(asked: Asked, site: Site) -> bytes:
+    """The record's text.  The process of a core that is being written stands in /proc."""
     from .coredump import offline
 
     assert asked.core is not None
-    return record(offline.text_of(asked.core, asked.sysroot))
+    if not asked.pids:
+        return offline.text_of(asked.core, asked.sysroot)
+    from .coredump import procfs
+
+    process = procfs.find(site, asked.pids[0])
+    try:
+        return offline.text_of(asked.core, asked.sysroot, process, asked.pids[0])
+    finally:
+        if process is not None:
+            process.close()
 
 
 def record(text: bytes) -> Reply:
@@ -65,8 +112,8 @@ def record(text: bytes) -> Reply:
             "source": source, "state": "file", "time": None, "time_trusted": False,
             "uptime": None, "boot": None, "title": words.title(told) if told else "",
             "signature": signature(told) if told else None, "count": 1, "first_seen": None,
-            "last_seen": None, "crash": name, "kernel": None, "coredump": told,
-            "core": None, "symbols": None}
+            "last_seen": None, "crash": None if told and is_snapshot(told) else name,
+            "kernel": None, "coredump": told, "core": None, "symbols": None}
 
 
 def in_json(reply: Reply) -> bytes:
@@ -91,4 +138,9 @@ def said(reply: Reply) -> bytes:
     """For people."""
     from . import printing
 
-    return printing.show(reply).encode("utf-8", "replace")
+    return printing.PRINTERS["backtrace"](reply).encode("utf-8", "replace")
+
+
+def has_failed(reply: Reply) -> bool:
+    """Whether it lacks one of the processes that were asked for."""
+    return bool(reply.get("problems"))

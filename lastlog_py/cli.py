@@ -11,6 +11,7 @@ import os
 import sys
 
 from .errors import LastlogError, unexpected
+from .site import Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,9 +104,9 @@ def _traced(config_path: str | None, as_json: bool, words: list[str]) -> int | N
     if asked is None:
         return None
     try:
-        if config_path is not None:     # it is not needed, but one that is not there is a mistake
-            _load(config_path)
-        reply = backtracing.backtrace(asked)
+        # Mostly not needed, but one that is named and is not there is a mistake.
+        site = Site() if config_path is None else _load(config_path).site
+        reply = backtracing.backtrace(asked, site)
         output = backtracing.in_json(reply) if as_json else backtracing.said(reply)
     except Exception as error:          # the door's last guard
         return _failed(error, as_json)

@@ -65,6 +65,11 @@ def show(record: Reply) -> str:
     return "\n".join([*known, *trace, "", safe(record["text"]).rstrip("\n")])
 
 
+def _backtrace(reply: Reply) -> str:
+    """One record, or those of several processes."""
+    return _decode(reply) if "records" in reply else show(reply)
+
+
 def _core_dump(record: Reply) -> list[str]:
     """The backtraces, the command that says more of them, the system log."""
     from .coredump.shape import system_log  # here, not above: most records are no core dumps
@@ -129,4 +134,4 @@ def _harvest(reply: Reply) -> str:
 
 PRINTERS = {"status": _status, "list": _list, "show": show, "save": _save, "clear": _clear,
             "decode": _decode, "store": _store, "selftest": _selftest, "propose": _propose,
-            "backtrace": show, "symbolize": show, "harvest": _harvest, "shutdown": _harvest}
+            "backtrace": _backtrace, "symbolize": show, "harvest": _harvest, "shutdown": _harvest}

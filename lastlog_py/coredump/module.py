@@ -73,13 +73,12 @@ class Module:
         if self._symbols is None:
             self._symbols = _symbols(self.image)
             self._starts = [row[0] for row in self._symbols]
-        place = (address - self.image.bias) & self.image.machine.mask
-        found = _covering(self._symbols, last_at(self._starts, place), place)
+        found = _covering(self._symbols, last_at(self._starts, address), address)
         if not found:
             return None
         names = [_symbol_name(self.image, row[2]) for row in found]
         name = min((name for name in names if name), key=_plainness, default="")
-        return (name, place - found[0][0]) if name else None
+        return (name, address - found[0][0]) if name else None
 
 
 def _covering(symbols: list[tuple[int, int, int]], index: int, address: int
@@ -104,10 +103,13 @@ def _plainness(name: str) -> tuple[bool, int, str]:
 
 
 def _symbols(image: Image) -> list[tuple[int, int, int]]:
-    """(address in the file, size, offset of the name) of every symbol of code that is defined,
-    sorted.  Several thousand in a libc, so nothing is called for each."""
-    plain = ~image.machine.mode_bit
-    return sorted([(value & plain, size, name) for name, value, size, info, index in _table(image)
+    """(address, size, offset of the name) of every symbol of code that is defined, sorted.
+
+    There are thousands in a libc: nothing is called for each.
+    """
+    plain, bias, mask = ~image.machine.mode_bit, image.bias, image.machine.mask
+    return sorted([((value & plain) + bias & mask, size, name)
+                   for name, value, size, info, index in _table(image)
                    if index and value and info & 15 not in NOT_CODE])
 
 

@@ -5,17 +5,22 @@ Source: Documentation/filesystems/proc.rst, /proc/PID/maps.  On the hot path.
 
 from __future__ import annotations
 
+import os
+
 from .core import Mapping, deleted_note
 from .elf import read_image
+from .memory import ProcMemory
 from .module import Module
 from .unwind.frame import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .core import Core
     from .machine import Machine
     from .memory import Memory
+    from .procfs import Process
 
-__all__ = ["find_modules", "parse_maps", "process_context"]
+__all__ = ["dumping_context", "find_modules", "parse_maps", "process_context"]
 
 MAX_MAPS, MAX_MODULES = 1 << 14, 256
 
@@ -30,6 +35,21 @@ def process_context(machine: Machine, memory: Memory, maps: bytes) -> Context:
         if row.deleted and row.executable:
             context.note(deleted_note(row.path))
     return context
+
+
+def dumping_context(core: Core, process: Process) -> Context | None:
+    """The program whose core is being written, as it still stands in /proc; None: its memory
+    cannot be read."""
+    fd = process.memory()
+    if fd is None or core.machine is None:
+        return None
+    memory, maps = ProcMemory(core.machine, fd), process.maps()
+    pointer = core.threads[0].registers.get(core.machine.SP, 0)
+    first = core.segments[0].address if core.segments else pointer
+    if not maps or not (memory.read(pointer, 1) or memory.read(first, 1)):
+        os.close(fd)
+        return None
+    return process_context(core.machine, memory, maps)
 
 
 def parse_maps(maps: bytes) -> list[Mapping]:

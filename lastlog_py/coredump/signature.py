@@ -15,6 +15,7 @@ Never change what `u1` means: another algorithm gets another prefix.
 from __future__ import annotations
 
 from ..record_id import sha256
+from .shape import is_snapshot
 
 TYPE_CHECKING = False           # typing costs `backtrace` 3 ms
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _LIBC = ("libc.so", "libc-2.", "libc.musl-", "ld-musl-", "ld-linux", "ld.so", "l
 
 
 def signature(dump: Dict) -> str | None:
-    """ "u1:" and 16 hex digits; None where not even the program is known."""
+    """ "u1:" and 16 hex digits; None where not even the program is known, or none crashed."""
     text = hashed_text(dump)
     if text is None:
         return None
@@ -51,6 +52,8 @@ def signature(dump: Dict) -> str | None:
 
 def hashed_text(dump: Dict) -> str | None:
     """The text that the signature is a hash of; dump: CONTRACT's `coredump`."""
+    if is_snapshot(dump):
+        return None
     path = dump["executable"] or dump["command"]
     if not path:
         return None

@@ -60,12 +60,12 @@ def _find_elftools() -> None:
     """The installed command starts without Python's `site`, which takes 2 ms, and so without what
     is not Python's own."""
     try:
-        import elftools  # noqa: F401
+        import elftools
     except ImportError:
         import site
 
         site.main()
-        import elftools
+        import elftools  # noqa: F401
 
 
 def _used(dump: Dict) -> set[str]:
