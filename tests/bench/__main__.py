@@ -22,7 +22,7 @@ from lastlog_py.medium import journal_device, ramoops
 from lastlog_py.medium.geometry import Geometry
 from lastlog_py.record import Source, captured
 from tests import samples, zones
-from tests.bench import coredump
+from tests.bench import coredump, frames
 from tests.bench.measure import Command, Cost, Row, alone, compare, compare_functions
 from tests.machine import Machine
 
@@ -36,11 +36,15 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_processes(Machine(Path(folder) / "full")),
                 *_boot_service(), _decoding(Path(folder)), *coredump.rows()]
+    traced = list(frames.tables())
     _print(rows)
+    frames.show(traced)
     out = TOP / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps([_plain(row) for row in rows], indent=1) + "\n")
+    plain = [*map(_plain, rows), *(row._asdict() for row in traced)]
+    out.write_text(json.dumps(plain, indent=1) + "\n")
     missed = [row.what for row in rows if row.ratio > row.bar]
+    missed += [f"frames of {row.set}" for row in traced if frames.missed(row)]
     print(f"missed: {', '.join(missed)}" if missed else "all within their bars")
     return 1 if missed else 0
 
