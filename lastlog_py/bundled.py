@@ -27,6 +27,7 @@ def use(file: IO[bytes], index: Index) -> None:
     """Import from the open bundle `file` from now on, if it is whole."""
     if posix.fstat(file.fileno()).st_size == index[""][2]:
         sys.meta_path.insert(0, Bundle(file, index))
+        _put_off_os()
 
 
 class Bundle:
@@ -63,3 +64,29 @@ class Bundle:
         """Run its code."""
         _, _, _, at, size = self.index[module.__name__]
         exec(loads(posix.pread(self.file.fileno(), size, at)), module.__dict__)
+
+
+class _Os(type(sys)):           # type: ignore[misc]
+    """The module os, of which nearly all is posix's: whole from the first name on that is not.
+
+    Importing it costs 0.7 ms, of which 0.5 are for the classes of collections.abc.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if sys.modules.get("os") is self:
+            sys.modules.pop("os")
+        import os
+
+        self.__dict__.update(vars(os))
+        return getattr(os, name)
+
+
+def _put_off_os() -> None:
+    if "os" in sys.modules:
+        return
+    light = sys.modules["os"] = _Os("os")
+    light.__dict__.update((name, value) for name, value in vars(posix).items()
+                          if name[:2] != "__" and name != "environ")    # of bytes there
+    import posixpath
+
+    light.__dict__["path"] = sys.modules["os.path"] = posixpath

@@ -33,8 +33,11 @@ def main(argv: list[str] | None = None) -> int:
             os._exit(0)                 # nothing is left to tidy up, which takes Python a while
         if done is not None:
             return done
+        import gc
+
         from . import commands
 
+        gc.enable()                     # what is not quick may make much garbage
         return commands.run(config_path, as_json, rest)
     except BrokenPipeError:             # `lastlog show … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -165,13 +165,18 @@ class _Walk:
 def _methods(family: str) -> list[Step]:
     """A machine's own methods between the CFI and the stack scan."""
     if family == "x86":
-        from .unwind import prologue_x86
-        return [prologue_x86.step]
+        return [_prologue_x86]
     from .unwind import prologue
     if family == "arm":
         from .unwind import arm_exidx
         return [arm_exidx.step, prologue.step]
     return [prologue.step]
+
+
+def _prologue_x86(context: Context, frame: Frame) -> Frame | None:
+    from .unwind import prologue_x86  # here, not above: x86 mostly has unwind tables
+
+    return prologue_x86.step(context, frame)
 
 
 def _is_code(context: Context, pc: int) -> bool:

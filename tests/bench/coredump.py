@@ -12,6 +12,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ ROUTER = "-Os -fomit-frame-pointer -pthread -Wl,--eh-frame-hdr -s".split()
 TOOLS = ("eu-stack", "gdb", "gcc")
 THREADS, HEAP = 33, 300         # threads; MB
 MB = 1024                       # KiB
+SHM = "/dev/shm" if os.path.isdir("/dev/shm") else None
 DEATHS = 11                     # of each handler, in pairs
 # Other programs of this machine may crash as well.
 CATCHER = """#!/bin/sh
@@ -54,8 +56,8 @@ def rows() -> Iterator[Row]:
     if why:
         print(f"crashes of programs are not measured: {why}")
         return
-    with crashing.folder() as folder:
-        install = _Installed(folder)
+    with crashing.folder() as folder, tempfile.TemporaryDirectory(dir=SHM) as memory:
+        install = _Installed(folder, Path(memory))
         for compiler in filter(shutil.which, ("musl-gcc", "gcc")):
             yield from _with_cores(install, compiler)
         yield _whole_crash(install)
@@ -67,9 +69,11 @@ def rows() -> Iterator[Row]:
 class _Installed:
     """lastlog as a router has it: the files of the package, compiled, with a journal."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, memory: Path) -> None:
         self.folder = folder
         self.router = crashing.Router(folder, real=True)
+        self.router.region = memory / "region"      # what a disk takes is no part of a router's
+        self.router.region.write_bytes(bytes(1 << 18))
         self.router.configure(main={"store_log": 0}, most_crashes=0)
         tree = folder / "installed"
         subprocess.run(["sh", "package/install.sh", "lastlog", tree], cwd=ROOT, check=True)

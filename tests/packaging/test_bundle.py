@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from lastlog_py import __version__, bundle
+from tests.coredump.crashing import Router, folder
+from tests.coredump.test_handler import ARGUMENTS, core
 
 from .make import make
 
@@ -26,6 +28,7 @@ space["use"](file, index)
 from lastlog_py import cli
 import lastlog_py.coredump.handler
 cli.main(["backtrace", "--core", {core!r}])
+{then}
 for name, module in sys.modules.items():
     if name.startswith("lastlog_py"):
         print(name, type(module.__spec__.loader).__name__)
@@ -53,11 +56,11 @@ def place(library: Path) -> Path:
     return library / bundle.NAME
 
 
-def loaders(library: Path, core: str = "/none") -> dict[str, str]:
-    """Module → its loader."""
-    code = PROGRAM.format(library=str(library), bundle=str(place(library)), core=core)
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True,
-                          check=True)
+def loaders(library: Path, core: str = "/none", then: str = "") -> dict[str, str]:
+    """Module → its loader; then: what else the program does."""
+    code = PROGRAM.format(library=str(library), bundle=str(place(library)), core=core, then=then)
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
     return dict(line.split() for line in done.stdout.splitlines() if line.startswith("lastlog_py"))
 
 
@@ -127,3 +130,42 @@ def test_written_anew_over_an_old_one(library: Path) -> None:
     write(library)
     assert [path.name for path in place(library).parent.iterdir()] == [place(library).name]
     assert loaders(library)["lastlog_py.coredump.offline"] == "Bundle"
+
+
+# --- os, which is put off
+
+
+def test_a_crash_is_told_without_all_of_os(library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "core"
+    file.write_bytes(core())
+    loaders(library, str(file), "assert '_collections_abc' not in sys.modules, 'os is there'\n"
+            "assert 'environ' not in vars(sys.modules['os'])")
+
+
+def test_it_is_there_when_it_is_asked_for(library: Path, tmp_path: Path) -> None:
+    file = tmp_path / "core"
+    file.write_bytes(core())
+    loaders(library, str(file), "light = sys.modules['os']\n"
+            "import os.path, posixpath\n"
+            "assert os is light and os.path is posixpath\n"
+            "from os import PathLike, environ\n"
+            "assert sys.modules['os'] is not light and light.environ is environ\n"
+            "import os\n"
+            "assert os.open is light.open and os.makedirs is light.makedirs\n"
+            "assert os.fspath('x') == os.path.join('', 'x') == 'x'\n"
+            "import subprocess\n"
+            "assert subprocess.run(['true']).returncode == 0\n"
+            "try: light.nothing\n"
+            "except AttributeError: pass\n"
+            "else: raise SystemExit('it has anything')")
+
+
+def test_the_handler_from_a_bundle(library: Path) -> None:
+    with folder() as path:
+        router = Router(path)
+        installed = library.parents[2] / "usr/libexec/lastlog/coredump"
+        router.entry.write_text(installed.read_text().replace("/usr/bin/python3",
+                                                              os.path.realpath(sys.executable)))
+        assert router.handle(core(threads=3), *ARGUMENTS).returncode == 0
+        dump = router.dump()
+    assert dump["signal_name"] == "SIGSEGV" and len(dump["threads"]) == 3
