@@ -120,7 +120,7 @@ crash: .venv/.ready tools ## boot a real kernel in QEMU, crash it, reboot it, se
 cycles: .venv/.ready tools ## a hundred crashes and boots of an emulated router (10 to 18 minutes)
 	@LASTLOG_CYCLES=100 $(PYTHON) -m pytest tests/e2e/router/test_cycles.py
 
-bench: .venv/.ready ## what it costs, as ratios; build/bench.json
+bench: .venv/.ready tools ## what it costs, as ratios; build/bench.json
 	@$(PYTHON) -m tests.bench
 
 ipk: ## build/*.ipk for a router with opkg; needs no OpenWrt SDK

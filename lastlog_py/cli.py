@@ -1,7 +1,7 @@
 """The command `lastlog`: the door for a prompt.
 
-`status` and `list` are answered from the cache, and `store`, `harvest` and `shutdown` are done,
-before anything heavy is imported: argparse and json together cost a router more than the
+`status` and `list` are answered from the cache, and `store`, `backtrace`, `harvest` and `shutdown`
+are done, before anything heavy is imported: argparse and json together cost a router more than the
 interpreter itself.
 """
 
@@ -10,8 +10,12 @@ from __future__ import annotations
 import os
 import sys
 
-from .config import load
 from .errors import LastlogError, unexpected
+from .site import Site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
 
 __all__ = ["main"]
 
@@ -24,20 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     config_path, as_json, rest = _globals(words)
     try:
-        if rest[:1] == ["store"]:
-            done = _stored(config_path, as_json, rest[1:])
-            if done == 0 and argv is None:
-                os._exit(0)             # nothing is left to tidy up, which takes Python a while
-            if done is not None:
-                return done
-        if rest in BOOT_SERVICE and not as_json:
-            return _booted(config_path, rest[0])
-        known = _remembered(config_path, as_json, rest)
-        if known is not None:
-            write(known)
-            return 0
+        done = _quickly(config_path, as_json, rest)
+        if done == 0 and argv is None:
+            os._exit(0)                 # nothing is left to tidy up, which takes Python a while
+        if done is not None:
+            return done
+        import gc
+
         from . import commands
 
+        gc.enable()                     # what is not quick may make much garbage
         return commands.run(config_path, as_json, rest)
     except BrokenPipeError:             # `lastlog show … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -47,6 +47,21 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:            # what was found out cannot be told
         os.write(2, f"lastlog: the output cannot be written: {error.strerror}.\n".encode())
         return 1
+
+
+def _quickly(config_path: str | None, as_json: bool, rest: list[str]) -> int | None:
+    """The exit status of what needs nothing heavy; None if the full command line has to look."""
+    if rest[:1] == ["store"]:
+        return _stored(config_path, as_json, rest[1:])
+    if rest[:1] == ["backtrace"]:
+        return _traced(config_path, as_json, rest[1:])
+    if rest in BOOT_SERVICE and not as_json:
+        return _booted(config_path, rest[0])
+    known = _remembered(config_path, as_json, rest)
+    if known is None:
+        return None
+    write(known)
+    return 0
 
 
 def _globals(words: list[str]) -> tuple[str | None, bool, list[str]]:
@@ -76,11 +91,29 @@ def _stored(config_path: str | None, as_json: bool, words: list[str]) -> int | N
     if asked is None:
         return None
     try:
-        reply = store.store(load(config_path), *asked)
+        reply = store.store(_load(config_path), *asked)
         output = store.in_json(reply) if as_json else store.said(reply)
     except Exception as error:          # the door's last guard
         return _failed(error, as_json)
     write(output.encode("utf-8", "replace"))
+    return 0
+
+
+def _traced(config_path: str | None, as_json: bool, words: list[str]) -> int | None:
+    """The exit status of `backtrace`; None if the full command line has to look at the words."""
+    from . import backtracing
+
+    asked = backtracing.parse(words)
+    if asked is None:
+        return None
+    try:
+        # Mostly not needed, but one that is named and is not there is a mistake.
+        site = Site() if config_path is None else _load(config_path).site
+        reply = backtracing.backtrace(asked, site)
+        output = backtracing.in_json(reply) if as_json else backtracing.said(reply)
+    except Exception as error:          # the door's last guard
+        return _failed(error, as_json)
+    write(output)
     return 0
 
 
@@ -89,7 +122,7 @@ def _booted(config_path: str | None, command: str) -> int:
     try:
         from . import harvest
 
-        config = load(config_path)
+        config = _load(config_path)
         reply = harvest.harvest(config) if command == "harvest" else \
             harvest.shutdown(config, system_log)
     except Exception as error:          # the door's last guard
@@ -108,6 +141,12 @@ def system_log() -> bytes:
     return log
 
 
+def _load(path: str | None) -> Config:
+    from .config import load  # here, not above: `backtrace` does without
+
+    return load(path)
+
+
 def _failed(error: Exception, as_json: bool) -> int:
     from . import commands
 
@@ -122,7 +161,7 @@ def _remembered(config_path: str | None, as_json: bool, rest: list[str]) -> byte
     from . import cache
 
     try:
-        config = load(config_path)
+        config = _load(config_path)
     except LastlogError:
         return None                     # the full command says it
     return cache.lookup(config, cache_name(rest[0], as_json), cache.fingerprint(config))

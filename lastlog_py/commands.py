@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import __version__, cache, harvest, printing, service, store
+from . import __version__, backtracing, cache, harvest, printing, service, store
 from .archive_file import is_id
 from .cli import cache_name, system_log, write
 from .config import Config, load
@@ -26,6 +26,8 @@ def run(config_path: str | None, as_json: bool, words: list[str]) -> int:
     """Carry out the command in `words`; its exit status."""
     try:
         asked = _Parser.whole().parse_args(words)
+        if asked.command == "backtrace":
+            backtracing.check(_traced(asked))
     except SystemExit:                  # --help or --version, printed already
         return 0
     except LastlogError as error:
@@ -114,8 +116,14 @@ def _decode(_config: Config, asked: argparse.Namespace) -> Done:
     return reply, bool(failures)
 
 
-def _backtrace(_config: Config, asked: argparse.Namespace) -> Done:
-    return service.backtrace(asked.core, asked.sysroot), False
+def _backtrace(config: Config, asked: argparse.Namespace) -> Done:
+    reply = backtracing.backtrace(_traced(asked), config.site)
+    return reply, backtracing.has_failed(reply)
+
+
+def _traced(asked: argparse.Namespace) -> backtracing.Asked:
+    return backtracing.Asked(asked.core, asked.sysroot,
+                             [pid for each in asked.pid or () for pid in each])
 
 
 def _symbolize(config: Config, asked: argparse.Namespace) -> Done:
@@ -200,7 +208,8 @@ def _add_commands(commands: Any) -> None:
                       "the end of a log into the journal, where it survives a reboot"))
     _decoding(_command(commands, "decode", _decode, "read a dump that somebody sent"))
     _backtracing(_command(commands, "backtrace", _backtrace,
-                          "what a core says, of any machine; nothing is stored"))
+                          "what a core of any machine, or a process that runs, says; nothing is "
+                          "stored"))
     _symbolizing(_command(commands, "symbolize", _symbolize,
                           "function, file and line of a core dump's frames, on a PC"))
     _command(commands, "harvest", _harvest,
@@ -255,10 +264,13 @@ def _decoding(parser: argparse.ArgumentParser) -> None:
 
 
 def _backtracing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--core", metavar="FILE", required=True,
-                        help="the core, or - for one on stdin")
+    parser.add_argument("--core", metavar="FILE", help="the core, or - for one on stdin")
     parser.add_argument("--sysroot", metavar="DIR", help="a copy of the root file system of the "
                         "machine it is from; without it only what the core itself holds is known")
+    parser.add_argument("--pid", metavar="N", type=number, nargs="+", action="append",
+                        help="with --core: the process that is dumping it, which is then read from "
+                        "/proc (%%P in kernel.core_pattern); without: processes that run, which "
+                        "are stopped for a moment; may be given more than once")
 
 
 def _symbolizing(parser: argparse.ArgumentParser) -> None:

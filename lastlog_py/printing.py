@@ -3,14 +3,15 @@ reaches the terminal."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from . import harvest, store
 from .report import backtrace, core_from, facts, frame, safe, symbols_from, utc
 
-__all__ = ["PRINTERS", "safe"]
+TYPE_CHECKING = False           # typing costs `backtrace` 3 ms
+if TYPE_CHECKING:
+    from typing import Any
 
-Reply = dict[str, Any]
+    Reply = dict[str, Any]
+
+__all__ = ["PRINTERS", "safe", "show"]
 
 
 def _status(reply: Reply) -> str:
@@ -55,12 +56,18 @@ def _problems(reply: Reply) -> list[str]:
             for each in reply.get("problems", ())]
 
 
-def _show(record: Reply) -> str:
+def show(record: Reply) -> str:
+    """One record, whole."""
     known = [f"{name + ':':<11}{value}" for name, value in facts(record)]
     if record["coredump"]:
         return "\n".join([*known, "", *_core_dump(record), *_problems(record)]).rstrip("\n")
     trace = ["  " + frame(each) for each in (record["kernel"] or {}).get("trace", ())]
     return "\n".join([*known, *trace, "", safe(record["text"]).rstrip("\n")])
+
+
+def _backtrace(reply: Reply) -> str:
+    """One record, or those of several processes."""
+    return _decode(reply) if "records" in reply else show(reply)
 
 
 def _core_dump(record: Reply) -> list[str]:
@@ -92,7 +99,7 @@ def _reasons(word: str, rows: list[Reply]) -> list[str]:
 
 
 def _decode(reply: Reply) -> str:
-    blocks = [_show(record) for record in reply["records"]] or ["No records."]
+    blocks = [show(record) for record in reply["records"]] or ["No records."]
     return "\n\n".join([*blocks, "\n".join(_problems(reply))]).rstrip("\n")
 
 
@@ -113,7 +120,18 @@ def _propose(reply: Reply) -> str:
     return "\n\n".join([*blocks, "\n".join(f"- {safe(note)}" for note in reply["notes"])])
 
 
-PRINTERS = {"status": _status, "list": _list, "show": _show, "save": _save, "clear": _clear,
-            "decode": _decode, "store": store.said, "selftest": _selftest,
-            "propose": _propose, "backtrace": _show, "symbolize": _show,
-            "harvest": harvest.report, "shutdown": harvest.report}
+def _store(reply: Reply) -> str:
+    from . import store
+
+    return store.said(reply)
+
+
+def _harvest(reply: Reply) -> str:
+    from . import harvest
+
+    return harvest.report(reply)
+
+
+PRINTERS = {"status": _status, "list": _list, "show": show, "save": _save, "clear": _clear,
+            "decode": _decode, "store": _store, "selftest": _selftest, "propose": _propose,
+            "backtrace": _backtrace, "symbolize": show, "harvest": _harvest, "shutdown": _harvest}

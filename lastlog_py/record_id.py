@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import hashlib
-
-__all__ = ["record_id"]
+__all__ = ["record_id", "sha256"]
 
 
 def record_id(kind: str, body: bytes, time: float | None, raw: bytes = b"") -> str:
@@ -18,20 +14,23 @@ def record_id(kind: str, body: bytes, time: float | None, raw: bytes = b"") -> s
     `body` is not all of them.
     """
     stamp = "" if time is None else f"{time:.6f}"
-    digest = _sha256(b"%s\0%s\0" % (kind.encode(), stamp.encode()))
-    for piece in (body, b"\0", raw):        # none of them copied: a body may be large
-        digest.update(piece)
-    return f"{kind[0]}-{digest.hexdigest()[:12]}"
+    head = b"%s\0%s\0" % (kind.encode(), stamp.encode())
+    return f"{kind[0]}-{sha256(head, body, bytes(1), raw)[:12]}"
 
 
-def _sha256(data: bytes) -> hashlib._Hash:
-    """With Python's own module: hashlib would load all of OpenSSL for it, where that is there."""
+def sha256(*pieces: bytes) -> str:
+    """Of all pieces together, none of them copied; in hex.
+
+    With Python's own module: hashlib would load all of OpenSSL for it, where that is there.
+    """
     try:
         if sys.version_info >= (3, 12):
-            from _sha2 import sha256
+            from _sha2 import sha256 as begin
         else:
-            from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+            from _sha256 import sha256 as begin  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        from hashlib import sha256
-    digest: hashlib._Hash = sha256(data)
-    return digest
+        from hashlib import sha256 as begin
+    digest = begin()
+    for piece in pieces:
+        digest.update(piece)
+    return str(digest.hexdigest())

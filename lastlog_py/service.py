@@ -26,8 +26,8 @@ from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
 from .record import Problem, Record, Source, captured, clock_was_set, from_dict, to_dict
 
-__all__ = ["backtrace", "clear", "decode", "get", "lay_symbols", "list_records", "page_model",
-           "save", "status", "symbolize"]
+__all__ = ["clear", "decode", "get", "lay_symbols", "list_records", "page_model", "save", "status",
+           "symbolize"]
 
 Answer = dict[str, Any]
 
@@ -488,22 +488,6 @@ def _unpacked(data: bytes) -> bytes:
         return zlib.decompressobj(31).decompress(data, MAX_REGION)
     except zlib.error:
         return b""
-
-
-def backtrace(path: str, sysroot: str | None) -> Answer:
-    """`backtrace`: the core dump in the core `path` ("-" for stdin) as a record; nothing is stored.
-
-    sysroot: a copy of the root file system of the machine it was on.  Raises LastlogError.
-    """
-    from .coredump import offline  # for this use case alone
-
-    return _core_record(offline.text_of(path, sysroot))
-
-
-def _core_record(text: bytes) -> Answer:
-    record = diagnosed([captured("coredump", text, Source("core", size=len(text)))])[0]
-    cut = bool(record.coredump and record.coredump["truncated"])
-    return to_dict(record._replace(state="file", source=record.source._replace(truncated=cut)))
 
 
 def symbolize(config: Config, name: str, folders: Sequence[str]) -> Answer:

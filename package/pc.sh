@@ -6,10 +6,11 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # Debian's packages: the machine and the file systems for a real kernel, the compiler for a module
-# of it, the browser, the shell that routers have and the checker of its scripts, and Lua for LuCI's
-# old menus.
+# of it, the browser, the shell that routers have and the checker of its scripts, Lua for LuCI's old
+# menus, and what makes backtraces of core dumps, for comparison, with musl for programs like a
+# router's.
 TOOLS='qemu-system-x86 qemu-system-mips e2fsprogs gcc libelf1 chromium busybox-static shellcheck
-lua5.1'
+lua5.1 elfutils gdb gdb-multiarch musl-tools time'
 
 # The compilers and the emulator for programs of other machines, which crash in tests.
 CROSS='g++ libc6-dev qemu-user gcc-mips-linux-gnu gcc-mipsel-linux-gnu gcc-arm-linux-gnueabihf

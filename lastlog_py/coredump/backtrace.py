@@ -25,7 +25,6 @@ __all__ = ["Backtrace", "Limits", "backtrace"]
 MAX_SIGNALS = 16            # signal frames in one backtrace
 MAX_GUESSES = 24            # frames found by scan in one backtrace
 ENTRY_SIZE = 96             # bytes of _start at the most
-E_ENTRY = 24                # where an ELF header has its address
 
 
 class Limits:
@@ -166,13 +165,18 @@ class _Walk:
 def _methods(family: str) -> list[Step]:
     """A machine's own methods between the CFI and the stack scan."""
     if family == "x86":
-        from .unwind import prologue_x86
-        return [prologue_x86.step]
+        return [_prologue_x86]
     from .unwind import prologue
     if family == "arm":
         from .unwind import arm_exidx
         return [arm_exidx.step, prologue.step]
     return [prologue.step]
+
+
+def _prologue_x86(context: Context, frame: Frame) -> Frame | None:
+    from .unwind import prologue_x86  # here, not above: x86 mostly has unwind tables
+
+    return prologue_x86.step(context, frame)
 
 
 def _is_code(context: Context, pc: int) -> bool:
@@ -211,9 +215,5 @@ def _is_entry(context: Context, frame: Frame) -> bool:
     """Is the frame in _start, or right behind it?"""
     pc = context.machine.code_address(frame.pc)
     module = context.module_at(pc)
-    if module is None or module.image is None:
-        return False
-    entry = context.memory.word(module.image.base + E_ENTRY)
-    if not entry:
-        return False
-    return 0 <= pc - context.machine.code_address(module.image.address(entry)) < ENTRY_SIZE
+    entry = module.image.entry if module and module.image else None
+    return entry is not None and 0 <= pc - entry < ENTRY_SIZE

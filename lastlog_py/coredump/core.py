@@ -7,6 +7,8 @@ pipe is enough.  Whatever is wrong ends in `problems`; nothing raises.  On the h
 
 from __future__ import annotations
 
+import struct
+
 from .elf import Header, header
 from .elf import Segment as ElfSegment
 from .elf import segments as elf_segments
@@ -151,13 +153,14 @@ class Stream:
     read(n): at most n bytes, none at the end.  seek(offset): for what can be read anywhere.
     """
 
-    __slots__ = ("_buffer", "_read", "_seek", "offset")
+    __slots__ = ("_at", "_buffer", "_read", "_seek", "offset")
 
     def __init__(self, read: Callable[[int], bytes],
                  seek: Callable[[int], object] | None = None) -> None:
         self._read = read
         self._seek = seek
         self._buffer = b""
+        self._at = 0                    # in the buffer
         self.offset = 0                 # of the next byte to be taken
 
     def take(self, size: int) -> bytes:
@@ -173,10 +176,10 @@ class Stream:
 
     def skip_to(self, offset: int) -> bool:
         """Pass over what is before `offset`; False where that is behind, or the end is before."""
-        if self._seek is not None and offset > self.offset + len(self._buffer):
+        if self._seek is not None and offset > self.offset + len(self._buffer) - self._at:
             return self._seek_to(offset)
         while self.offset < offset:
-            if not self._next(min(offset - self.offset, CHUNK)):
+            if not self._next(offset - self.offset):
                 return False
         return self.offset == offset
 
@@ -185,16 +188,17 @@ class Stream:
             self._seek(offset)          # type: ignore[misc]
         except (OSError, OverflowError, ValueError):
             return False
-        self._buffer, self.offset = b"", offset
+        self._buffer, self._at, self.offset = b"", 0, offset
         return True
 
     def _next(self, size: int) -> bytes:
-        if not self._buffer:
+        if self._at >= len(self._buffer):
             try:
-                self._buffer = self._read(CHUNK)
+                self._buffer, self._at = self._read(CHUNK), 0
             except OSError:
-                self._buffer = b""
-        piece, self._buffer = self._buffer[:size], self._buffer[size:]
+                self._buffer, self._at = b"", 0
+        piece = self._buffer[self._at:self._at + size]
+        self._at += len(piece)
         self.offset += len(piece)
         return piece
 
@@ -349,6 +353,11 @@ class _Notes:
         piece = desc[offset:offset + size]
         return int.from_bytes(piece, self.order) if len(piece) == size else None
 
+    def _words(self, desc: bytes) -> tuple[int, ...]:
+        """The address-sized words of `desc` that are whole."""
+        word, kind = (8, "Q") if self.head.bits == 64 else (4, "I")
+        return struct.unpack_from(f"{self.head.order}{len(desc) // word}{kind}", desc)
+
     def _prstatus(self, desc: bytes) -> None:
         core = self.core
         core.thread_count += 1
@@ -404,25 +413,24 @@ class _Notes:
             core.fault_address = self._integer(desc, 16 if wide else 12, 8 if wide else 4)
 
     def _auxv(self, desc: bytes) -> None:
-        word = self.head.bits // 8
-        for offset in range(0, len(desc) - 2 * word + 1, 2 * word):
-            kind = self._integer(desc, offset, word) or 0
+        words = self._words(desc)
+        for kind, value in zip(words[::2], words[1::2]):   # noqa: B905  # the end may be cut off
             if kind == 0:
                 break
-            self.core.auxv.setdefault(kind, self._integer(desc, offset + word, word) or 0)
+            self.core.auxv.setdefault(kind, value)
 
     def _files(self, desc: bytes) -> None:
         word = self.head.bits // 8
-        count = self._integer(desc, 0, word) or 0
-        page = self._integer(desc, word, word) or 0
-        names = desc[2 * word + count * 3 * word:].split(b"\0", MAX_FILES)
-        for index in range(min(count, MAX_FILES, len(names))):
-            start, end, offset = (self._integer(desc, (2 + index * 3 + at) * word, word) or 0
-                                  for at in range(3))
+        total, page = (*self._words(desc[:2 * word]), 0, 0)[:2]
+        names = desc[2 * word + total * 3 * word:].split(b"\0", MAX_FILES)
+        count = min(total, MAX_FILES, len(names))
+        rows = self._words(desc[2 * word:(2 + 3 * count) * word])
+        for index in range(len(rows) // 3):
+            start, end, offset = rows[3 * index:3 * index + 3]
             if start < end:
                 self.core.files.append(
                     Mapping(start, end, offset * page, _text(names[index]), False))
-        if count > len(self.core.files):
+        if total > len(self.core.files):
             self.core.note("Not all of the core's mapped files are known.")
 
 

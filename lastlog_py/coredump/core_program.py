@@ -11,7 +11,6 @@ import os
 from .core import deleted_note
 from .elf import MAX_HEADERS, PF_X, PT_INTERP, PT_LOAD, Header, first_page, header, read_image
 from .elf import segments as elf_segments
-from .link_map import linked, r_debug
 from .memory import FileMemory, Layered, last_at
 from .module import Module
 from .program import find_modules
@@ -133,6 +132,8 @@ class _Finder:
 
     def from_loader(self) -> None:
         """The program by AT_PHDR, its loader by AT_BASE, and what the loader noted."""
+        from .link_map import linked, r_debug  # here, not above: a kernel's core has NT_FILE
+
         program = self._program()
         if program is None:
             return

@@ -73,8 +73,8 @@ class Crash:
     """What is known.  None: nothing says so."""
 
     __slots__ = ("code_name", "command", "dropped", "executable", "fault_address", "machine",
-                 "modules", "name", "notes", "pid", "private", "signal", "signal_name", "threads",
-                 "threads_cut", "tid", "truncated", "uid")
+                 "modules", "name", "notes", "pid", "private", "signal", "signal_name", "snapshot",
+                 "threads", "threads_cut", "tid", "truncated", "uid")
 
     def __init__(self, signal: int = 0, pid: int | None = None) -> None:
         self.executable: str | None = None
@@ -94,6 +94,7 @@ class Crash:
         self.modules: list[ModuleRow] = []
         self.dropped = 0                        # crashes of this program that were not kept
         self.private = False                    # its memory is nobody's business: keep none of it
+        self.snapshot = False                   # it did not crash: somebody looked at it
         self.notes: list[str] = []
 
     def note(self, what: str) -> None:
@@ -142,6 +143,7 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
             break
         trace = _backtrace(crash, context, thread, Limits(max_frames, deadline=deadline))
         crash.threads.append(_thread(book, thread, index == 0, trace))
+        crash.threads[-1].crashed = index == 0 and not crash.snapshot
     crash.threads_cut = core.thread_count > len(crash.threads)
     book.add_rest()
     for problem in context.problems:
@@ -161,19 +163,19 @@ def _backtrace(crash: Crash, context: Context, thread: Thread, limits: Limits) -
                          False)
 
 
-def _thread(book: _Book, thread: Thread, crashed: bool, trace: Backtrace) -> ThreadRow:
-    row = ThreadRow(thread.tid, crashed)
+def _thread(book: _Book, thread: Thread, first: bool, trace: Backtrace) -> ThreadRow:
+    row = ThreadRow(thread.tid, first)
     machine, known = book.context.machine, thread.registers
     short = [getattr(machine, name) for name in SHORT]
-    order = list(dict.fromkeys([*short, *known] if crashed else short))
+    order = list(dict.fromkeys([*short, *known] if first else short))
     row.registers = [(machine.names[number], known[number]) for number in order
                      if number in known and number in machine.names]
     row.cut, row.omitted, row.gap = trace.cut, trace.omitted, trace.gap or 0
     row.stacks = [frame.registers[machine.SP] for frame in trace.frames if frame.is_signal]
     # A signal handler returns to where a trampoline begins, which no call leads to.
-    below = [*trace.frames[1:], None]
+    below = [*trace.frames[1:], None]       # one more than there are, if there are none
     row.frames = [book.frame(frame, called=next_one is None or next_one.how != "signal")
-                  for frame, next_one in zip(trace.frames, below, strict=True)]
+                  for frame, next_one in zip(trace.frames, below, strict=False)]
     return row
 
 

@@ -32,8 +32,8 @@ MAX_IMAGE = 1 << 31
 class Header:
     """An ELF file header, as far as it is used here."""
 
-    __slots__ = ("bits", "data", "e_class", "flags", "machine", "order", "phentsize", "phnum",
-                 "phoff", "size", "type")
+    __slots__ = ("bits", "data", "e_class", "entry", "flags", "machine", "order", "phentsize",
+                 "phnum", "phoff", "size", "type")
 
     def __init__(self, raw: bytes) -> None:
         self.e_class, self.data = raw[4], raw[5]
@@ -41,8 +41,7 @@ class Header:
         self.order = "<" if self.data == 1 else ">"     # for struct
         wide = self.bits == 64
         self.type, self.machine = struct.unpack_from(self.order + "HH", raw, 16)
-        (self.phoff,) = struct.unpack_from(self.order + ("Q" if wide else "I"), raw,
-                                           32 if wide else 28)
+        self.entry, self.phoff = struct.unpack_from(self.order + ("QQ" if wide else "II"), raw, 24)
         (self.flags, self.size, self.phentsize, self.phnum) = struct.unpack_from(
             self.order + "IHHH", raw, 48 if wide else 36)
 
@@ -106,6 +105,11 @@ class Image:
     def address(self, value: int) -> int:
         """Where in the program the address `value` of the file is."""
         return (value + self.bias) & self.machine.mask
+
+    @property
+    def entry(self) -> int | None:
+        """The address of the program's, or the loader's, _start; None: it has none."""
+        return self.machine.code_address(self.address(self.head.entry)) if self.head.entry else None
 
     def segment(self, type_: int) -> tuple[int, int] | None:
         """(address, size in memory) of the first segment of that type."""

@@ -273,19 +273,9 @@ class _Job:
 
     def _live(self, core: Core) -> Context | None:
         """None: its memory cannot be read."""
-        from .memory import ProcMemory
-        from .program import process_context
+        from .program import dumping_context
 
-        fd = self.process.memory() if self.process is not None else None
-        if fd is None or self.process is None or core.machine is None:
-            return None
-        memory, maps = ProcMemory(core.machine, fd), self.process.maps()
-        pointer = core.threads[0].registers.get(core.machine.SP, 0)
-        first = core.segments[0].address if core.segments else pointer
-        if not maps or not (memory.read(pointer, 1) or memory.read(first, 1)):
-            os.close(fd)
-            return None
-        return process_context(core.machine, memory, maps)
+        return dumping_context(core, self.process) if self.process is not None else None
 
     def _let_go(self) -> None:
         """The kernel may put the process away."""

@@ -102,7 +102,8 @@ def _opened(site: Site) -> int | None:
     """The file, in a directory that is ours alone; None: there is none to be had."""
     path = site.system(FOLDER)
     try:
-        os.makedirs(path, 0o700, exist_ok=True)
+        if not os.path.isdir(path):
+            os.makedirs(path, 0o700, exist_ok=True)
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None

@@ -8,6 +8,8 @@ arch/mips/include/uapi/asm/reg.h and arch/mips/include/asm/elfcore-compat.h (n32
 
 from __future__ import annotations
 
+import struct
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
@@ -77,11 +79,12 @@ class Machine:
 
         In Thumb state the pc is odd, as a return address would be.
         """
-        registers = {}
-        for index, number in self.layout:
-            value = self.status_register(desc, index)
-            if value is not None:
-                registers[number] = value
+        count = max(len(desc) - self.registers_at, 0) // self.slot
+        values = struct.unpack_from(f"{'<' if self.order == 'little' else '>'}{count}"
+                                    f"{'Q' if self.slot == 8 else 'I'}", desc,
+                                    self.registers_at if count else 0)
+        registers = {number: values[index] & self.mask for index, number in self.layout
+                     if index < count}
         if self.cpsr is not None and self.PC in registers:
             state = self.status_register(desc, self.cpsr) or 0
             registers[self.PC] |= 1 if state & CPSR_THUMB else 0

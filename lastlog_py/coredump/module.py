@@ -21,10 +21,16 @@ from .elf import (
 )
 from .memory import last_at
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = ["Module", "data_symbol", "text_id"]
 
 MAX_SYMBOLS, MAX_BUCKETS, MAX_NAME = 1 << 16, 1 << 16, 256
 MAX_BACK = 32               # symbols looked back for one that covers an address
+NEAR, FEW = 1 << 16, 3      # bytes before an address; addresses
+MAX_KNOWN = 1024
 MAX_TEXT, CHUNK = 32 << 20, 1 << 16
 STT_OBJECT, STT_SECTION, STT_FILE, STT_TLS = 1, 3, 4, 6
 NOT_CODE = (STT_OBJECT, STT_SECTION, STT_FILE, STT_TLS)
@@ -33,7 +39,8 @@ NOT_CODE = (STT_OBJECT, STT_SECTION, STT_FILE, STT_TLS)
 class Module:
     """One mapped file.  Addresses are the running program's, sizes in bytes."""
 
-    __slots__ = ("_build_id", "_starts", "_symbols", "base", "image", "path", "ranges", "size")
+    __slots__ = ("_build_id", "_known", "_starts", "_symbols", "base", "image", "path", "ranges",
+                 "size")
 
     def __init__(self, path: str, base: int, size: int, image: Image | None,
                  ranges: list[tuple[int, int]]) -> None:
@@ -43,6 +50,7 @@ class Module:
         self.image = image              # None: its headers are nowhere to be read
         self.ranges = ranges            # (start, end) of its executable mappings
         self._build_id: str | None = None
+        self._known: dict[int, tuple[str, int] | None] = {}     # of `symbol`
         self._symbols: list[tuple[int, int, int]] | None = None
         self._starts: list[int] = []
 
@@ -70,22 +78,41 @@ class Module:
         """
         if self.image is None:
             return None
-        if self._symbols is None:
-            self._symbols = _symbols(self.image)
-            self._starts = [row[0] for row in self._symbols]
-        found = _covering(self._symbols, last_at(self._starts, address), address)
+        if address not in self._known:          # threads that wait ask for the same ones
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[address] = self._symbol(self.image, address)
+        return self._known[address]
+
+    def _symbol(self, image: Image, address: int) -> tuple[str, int] | None:
+        found = _covering(self._before(image, address), address)
         if not found:
             return None
-        names = [_symbol_name(self.image, row[2]) for row in found]
+        names = [_symbol_name(image, row[2]) for row in found]
         name = min((name for name in names if name), key=_plainness, default="")
         return (name, address - found[0][0]) if name else None
 
+    def _before(self, image: Image, address: int) -> list[tuple[int, int, int]]:
+        """The last symbols up to `address`, in order.
 
-def _covering(symbols: list[tuple[int, int, int]], index: int, address: int
-              ) -> list[tuple[int, int, int]]:
+        The first few times only the near ones are looked at: to sort all that a libc has takes as
+        long as all else of a backtrace.
+        """
+        if self._symbols is None and len(self._known) < FEW:
+            near = _symbols(image, address - NEAR, address)
+            if len(near) > MAX_BACK:
+                return near[-MAX_BACK - 1:]
+        if self._symbols is None:
+            self._symbols = _symbols(image)
+            self._starts = [row[0] for row in self._symbols]
+        index = last_at(self._starts, address)
+        return self._symbols[max(index - MAX_BACK, 0):index + 1]
+
+
+def _covering(symbols: list[tuple[int, int, int]], address: int) -> list[tuple[int, int, int]]:
     """The symbols, all of one address, that say best where `address` is; [] if none does."""
     unsized = sized = None
-    for row in reversed(symbols[max(index - MAX_BACK, 0):index + 1]):
+    for row in reversed(symbols):
         if address < row[0] + row[1]:
             sized = row
             break
@@ -94,7 +121,7 @@ def _covering(symbols: list[tuple[int, int, int]], index: int, address: int
     best = sized or unsized
     if best is None:
         return []
-    return [row for row in symbols[max(index - MAX_BACK, 0):index + 1] if row[:2] == best[:2]]
+    return [row for row in symbols if row[:2] == best[:2]]
 
 
 def _plainness(name: str) -> tuple[bool, int, str]:
@@ -102,12 +129,17 @@ def _plainness(name: str) -> tuple[bool, int, str]:
     return name.startswith("_"), len(name), name
 
 
-def _symbols(image: Image) -> list[tuple[int, int, int]]:
-    """(address, size, offset of the name) of every symbol of code that is defined, sorted."""
-    code_address = image.machine.code_address
-    return sorted((image.address(code_address(value)), size, name)
-                  for name, value, size, info, index in _table(image)
-                  if index and value and info & 15 not in NOT_CODE)
+def _symbols(image: Image, first: int = 0, last: int = 1 << 64) -> list[tuple[int, int, int]]:
+    """(address, size, offset of the name) of every symbol of code that is defined, sorted; those
+    with addresses from `first` to `last`.
+
+    There are thousands in a libc: nothing is called for each.
+    """
+    plain, bias, mask = ~image.machine.mode_bit, image.bias, image.machine.mask
+    rows, (name, value, size, info, section) = _table(image)
+    return sorted([(address, row[size], row[name]) for row in rows
+                   if first <= (address := (row[value] & plain) + bias & mask) <= last
+                   and row[section] and row[value] and row[info] & 15 not in NOT_CODE])
 
 
 def data_symbol(image: Image, name: bytes) -> int | None:
@@ -115,10 +147,11 @@ def data_symbol(image: Image, name: bytes) -> int | None:
     strings = image.pointer(DT_STRTAB)
     if strings is None:
         return None
-    for offset, value, _, info, index in _table(image):
-        if (index and value and info & 15 == STT_OBJECT
-                and image.memory.string(strings + offset, MAX_NAME) == name):
-            return image.address(value)
+    rows, (offset, value, _, info, section) = _table(image)
+    for row in rows:
+        if (row[section] and row[value] and row[info] & 15 == STT_OBJECT
+                and image.memory.string(strings + row[offset], MAX_NAME) == name):
+            return image.address(row[value])
     return None
 
 
@@ -129,18 +162,17 @@ def _symbol_name(image: Image, offset: int) -> str:
     return image.memory.string(strings + offset, MAX_NAME).decode("utf-8", "replace")
 
 
-def _table(image: Image) -> list[tuple[int, int, int, int, int]]:
-    """.dynsym: (offset of the name, value, size, info, section's index) of every symbol."""
+def _table(image: Image) -> tuple[Iterable[tuple[int, ...]], tuple[int, int, int, int, int]]:
+    """The rows of .dynsym, and in which columns are the offset of the name, the value, the size,
+    the info and the section's index."""
+    wide = image.machine.bits == 64
+    columns = (0, 4, 5, 1, 3) if wide else (0, 1, 2, 3, 5)
     start = image.pointer(DT_SYMTAB)
     if start is None:
-        return []
-    wide = image.machine.bits == 64
+        return (), columns
     layout = struct.Struct(image.head.order + ("IBBHQQ" if wide else "IIIBBH"))
     raw = image.memory.read(start, _count(image) * layout.size)
-    rows = layout.iter_unpack(raw[:len(raw) // layout.size * layout.size])
-    if wide:
-        return [(name, value, size, info, index) for name, info, _, index, value, size in rows]
-    return [(name, value, size, info, index) for name, value, size, info, _, index in rows]
+    return layout.iter_unpack(raw[:len(raw) // layout.size * layout.size]), columns
 
 
 def _count(image: Image) -> int:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..errors import LastlogError
 from .core import Core, Stream, capture, core_memory, read_head
 from .core_program import core_context
 from .crash import Crash, examine, take_core
-from .memory import Memory
 from .report import render
 from .sysroot import Sysroot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .memory import Memory
+    from .procfs import Process
+    from .unwind.frame import Context
 
 __all__ = ["text_of"]
 
@@ -26,45 +29,64 @@ MAX_TEXT = 4 << 20              # bytes
 MAX_THREADS, MAX_FRAMES = 256, 256
 
 
-def text_of(path: str, sysroot: str | None) -> bytes:
+def text_of(path: str, sysroot: str | None, process: Process | None = None,
+            pid: int | None = None) -> bytes:
     """The record's text; path: a core, "-" for stdin.
 
+    process: that it is of, if it still stands in /proc; then all is taken from there.  pid: which
+    one that would be.
     Raises LastlogError if it cannot be read, or is no core of a machine that is understood.
     """
     if sysroot is not None and not os.path.isdir(sysroot):
         raise LastlogError("bad-argument", f"{sysroot} is no directory.",
                            "Name a copy of the router's root file system.")
-    with _opened(path) as fd:
-        core, memory = _read(fd)
+    fd = _opened(path)
+    try:
+        stream = _stream(fd)
+        core = read_head(stream)
+        context = _standing(core, process) if core.threads and process is not None else None
+        if context is not None:
+            return _examined(core, context)
+        if pid is not None:
+            core.note(f"Process {pid} is not the core's, or gone from /proc; all is from the core.")
+        memory = _memory(core, stream, fd)
         if memory is None or not core.threads:
             raise _useless(path, core)
-        return _examined(core, memory, Sysroot(sysroot) if sysroot else None)
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    try:
-        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "that is no path"
-        raise LastlogError("io", f"{path} cannot be read: {why}.", "Name a core, or - for one on "
-                           "stdin.") from error
-    try:
-        yield fd
+        return _unwound(core, memory, Sysroot(sysroot) if sysroot else None)
     finally:
         os.close(fd)
 
 
-def _read(fd: int) -> tuple[Core, Memory | None]:
-    """A file is read where it is needed; of a pipe what matters is kept."""
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        start = Stream(lambda size: os.read(fd, size), lambda to: os.lseek(fd, to, os.SEEK_SET))
-        os.lseek(fd, 0, os.SEEK_SET)
-        core = read_head(start)
-        return core, core_memory(core, fd, os.fstat(fd).st_size)
-    stream = Stream(lambda size: os.read(fd, size))
-    core = read_head(stream)
-    return core, capture(core, stream)
+def _opened(path: str) -> int:
+    try:
+        return os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "that is no path"
+        raise LastlogError("io", f"{path} cannot be read: {why}.", "Name a core, or - for one on "
+                           "stdin.") from error
+
+
+def _stream(fd: int) -> Stream:
+    """A file can be read where it is needed."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return Stream(lambda size: os.read(fd, size))
+    os.lseek(fd, 0, 0)
+    return Stream(lambda size: os.read(fd, size), lambda to: os.lseek(fd, to, 0))
+
+
+def _memory(core: Core, stream: Stream, fd: int) -> Memory | None:
+    """The core's own; of a pipe what matters is kept.  None: of a machine that is not known."""
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode):
+        return core_memory(core, fd, status.st_size)
+    return capture(core, stream)
+
+
+def _standing(core: Core, process: Process) -> Context | None:
+    """The program, as its process still has it; None: it has nothing of it."""
+    from .program import dumping_context
+
+    return dumping_context(core, process)
 
 
 def _useless(path: str, core: Core) -> LastlogError:
@@ -74,17 +96,21 @@ def _useless(path: str, core: Core) -> LastlogError:
                         "Name a core as the kernel writes it, unpacked and whole.")
 
 
-def _examined(core: Core, memory: Memory, sysroot: Sysroot | None) -> bytes:
-    crash = Crash()
+def _unwound(core: Core, memory: Memory, sysroot: Sysroot | None) -> bytes:
+    """The text, by what the core and the sysroot have of the program."""
     try:
-        context = core_context(core, memory, sysroot)
-        if context is not None and not core.files:
-            program = context.module_at(core.auxv.get(AT_PHDR, 0))
-            crash.executable = program.path if program else None
-        take_core(crash, core)
-        if context is not None:
-            examine(crash, core, context, MAX_THREADS, MAX_FRAMES)
+        return _examined(core, core_context(core, memory, sysroot))
     finally:
         if sysroot is not None:
             sysroot.close()
+
+
+def _examined(core: Core, context: Context | None) -> bytes:
+    crash = Crash()
+    if context is not None and not core.files:
+        program = context.module_at(core.auxv.get(AT_PHDR, 0))
+        crash.executable = program.path if program else None
+    take_core(crash, core)
+    if context is not None:
+        examine(crash, core, context, MAX_THREADS, MAX_FRAMES)
     return render(crash, MAX_TEXT)

@@ -12,7 +12,7 @@ import os
 
 from ..site import Site
 
-__all__ = ["Process", "Status", "find"]
+__all__ = ["Process", "Status", "find", "look"]
 
 DELETED = " (deleted)"
 MOST_STATUS, MOST_COMMAND = 1 << 14, 4096
@@ -23,7 +23,7 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 class Status:
     """What /proc/PID/status says of who runs.  Empty, None: it does not say."""
 
-    __slots__ = ("dumping", "gids", "namespaces", "uids")
+    __slots__ = ("dumping", "gids", "group", "namespaces", "state", "uids")
 
     def __init__(self, text: str) -> None:
         # The kernel escapes no more of the name in the first line than line feeds.
@@ -32,6 +32,8 @@ class Status:
         self.gids = _numbers(rows.get("Gid", ""))
         # How deep its pid namespace lies below ours; 1: it is ours.
         self.namespaces = len(_numbers(rows.get("NSpid", "")))
+        self.state = rows.get("State", "").strip()[:1]      # "R", "S", "Z", …
+        self.group = next(iter(_numbers(rows.get("Tgid", ""))), None)   # the process it belongs to
         dumping = _numbers(rows.get("CoreDumping", ""))
         self.dumping = bool(dumping[0]) if dumping else None    # None: a kernel before 4.15
 
@@ -96,6 +98,19 @@ class Process:
         """Its mappings, as text."""
         return self.read("maps", MOST_MAPS)
 
+    def threads(self) -> list[int]:
+        """The numbers of its threads, in ours."""
+        try:
+            folder = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError:
+            return []
+        try:
+            return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+        except OSError:
+            return []
+        finally:
+            os.close(folder)
+
     def foreign(self) -> list[str]:
         """The namespaces that differ from ours, of "mnt" and "pid", and "root"."""
         names = [name for name in ("mnt", "pid") if self._differs(f"ns/{name}")]
@@ -116,14 +131,17 @@ class Process:
 def find(site: Site, pid: int) -> Process | None:
     """The process with this number, as root's /proc has it; None: it is gone, or is another one,
     which does not dump core."""
-    fd = _directory(site.system(f"/proc/{pid}"))
-    if fd < 0:
-        return None
-    process = Process(fd, _directory(site.system("/proc/self")), pid)
-    if process.status.dumping is False:
+    process = look(site, pid)
+    if process is not None and process.status.dumping is False:
         process.close()
         return None
     return process
+
+
+def look(site: Site, pid: int) -> Process | None:
+    """The process with this number, whatever it does; None: there is none."""
+    fd = _directory(site.system(f"/proc/{pid}"))
+    return None if fd < 0 else Process(fd, _directory(site.system("/proc/self")), pid)
 
 
 def _directory(path: str) -> int:

@@ -5,17 +5,23 @@ Source: Documentation/filesystems/proc.rst, /proc/PID/maps.  On the hot path.
 
 from __future__ import annotations
 
+import os
+
 from .core import Mapping, deleted_note
 from .elf import read_image
+from .memory import ProcMemory
 from .module import Module
 from .unwind.frame import Context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .core import Core
+    from .elf import Image
     from .machine import Machine
     from .memory import Memory
+    from .procfs import Process
 
-__all__ = ["find_modules", "parse_maps", "process_context"]
+__all__ = ["dumping_context", "find_modules", "parse_maps", "process_context"]
 
 MAX_MAPS, MAX_MODULES = 1 << 14, 256
 
@@ -30,6 +36,21 @@ def process_context(machine: Machine, memory: Memory, maps: bytes) -> Context:
         if row.deleted and row.executable:
             context.note(deleted_note(row.path))
     return context
+
+
+def dumping_context(core: Core, process: Process) -> Context | None:
+    """The program whose core is being written, as it still stands in /proc; None: its memory
+    cannot be read."""
+    fd = process.memory()
+    if fd is None or core.machine is None:
+        return None
+    memory, maps = ProcMemory(core.machine, fd), process.maps()
+    pointer = core.threads[0].registers.get(core.machine.SP, 0)
+    first = core.segments[0].address if core.segments else pointer
+    if not maps or not (memory.read(pointer, 1) or memory.read(first, 1)):
+        os.close(fd)
+        return None
+    return process_context(core.machine, memory, maps)
 
 
 def parse_maps(maps: bytes) -> list[Mapping]:
@@ -51,32 +72,28 @@ def parse_maps(maps: bytes) -> list[Mapping]:
 def find_modules(machine: Machine, memory: Memory, rows: list[Mapping]) -> list[Module]:
     """The files of which something may be executed, from mappings in order of address."""
     modules: list[Module] = []
-    for group in _groups(machine, memory, rows):
-        if len(modules) < MAX_MODULES and any(row.executable for row in group):
-            modules.append(_module(machine, memory, group))
+    for group, image in _groups(machine, memory, rows):
+        ranges = [(row.start, row.end) for row in group if row.executable]
+        if ranges and len(modules) < MAX_MODULES:
+            base = group[0].start
+            modules.append(Module(group[0].path, base, group[-1].end - base, image, ranges))
     return modules
 
 
-def _groups(machine: Machine, memory: Memory, rows: list[Mapping]) -> list[list[Mapping]]:
-    """The mappings of each file.  One that is loaded twice makes two groups."""
-    groups: list[list[Mapping]] = []
+def _groups(machine: Machine, memory: Memory, rows: list[Mapping]
+            ) -> list[tuple[list[Mapping], Image | None]]:
+    """The mappings of each file, and what it is.  One that is loaded twice makes two groups."""
+    groups: list[tuple[list[Mapping], Image | None]] = []
     end = 0                             # of the last group's image
     for row in sorted(rows, key=_start):
-        last = groups[-1] if groups else None
+        last = groups[-1][0] if groups else None
         if last is not None and last[0].path == row.path and (row.offset or row.start < end):
             last.append(row)
             continue
-        groups.append([row])
         image = read_image(machine, memory, row.start) if row.offset == 0 else None
+        groups.append(([row], image))
         end = image.end if image else row.end
     return groups
-
-
-def _module(machine: Machine, memory: Memory, group: list[Mapping]) -> Module:
-    base = group[0].start
-    image = read_image(machine, memory, base) if group[0].offset == 0 else None
-    ranges = [(row.start, row.end) for row in group if row.executable]
-    return Module(group[0].path, base, group[-1].end - base, image, ranges)
 
 
 def _start(row: Mapping) -> int:

@@ -14,11 +14,16 @@ Never change what `u1` means: another algorithm gets another prefix.
 
 from __future__ import annotations
 
-from typing import Any
+from ..record_id import sha256
+from .shape import is_snapshot
+
+TYPE_CHECKING = False           # typing costs `backtrace` 3 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    Dict = dict[str, Any]
 
 __all__ = ["SENT", "culprits", "hashed_text", "helpers", "signature"]
-
-Dict = dict[str, Any]
 
 _FRAMES = 5
 
@@ -38,17 +43,17 @@ _LIBC = ("libc.so", "libc-2.", "libc.musl-", "ld-musl-", "ld-linux", "ld.so", "l
 
 
 def signature(dump: Dict) -> str | None:
-    """ "u1:" and 16 hex digits; None where not even the program is known."""
+    """ "u1:" and 16 hex digits; None where not even the program is known, or none crashed."""
     text = hashed_text(dump)
     if text is None:
         return None
-    import hashlib  # here, not above: only new records need it
-
-    return "u1:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    return "u1:" + sha256(text.encode("utf-8", "replace"))[:16]
 
 
 def hashed_text(dump: Dict) -> str | None:
     """The text that the signature is a hash of; dump: CONTRACT's `coredump`."""
+    if is_snapshot(dump):
+        return None
     path = dump["executable"] or dump["command"]
     if not path:
         return None

@@ -6,14 +6,16 @@ was read or written.  Pure, over CONTRACT's `coredump`; not on the handler's pat
 
 from __future__ import annotations
 
-from typing import Any
-
-from .shape import program
+from .shape import is_snapshot, program
 from .signature import SENT, culprits, helpers
 
-__all__ = ["HOW", "cause", "file_name", "place", "signal", "title", "to_open", "to_symbolize"]
+TYPE_CHECKING = False           # typing costs `backtrace` 3 ms
+if TYPE_CHECKING:
+    from typing import Any
 
-Dict = dict[str, Any]
+    Dict = dict[str, Any]
+
+__all__ = ["HOW", "cause", "file_name", "place", "signal", "title", "to_open", "to_symbolize"]
 
 NULL_PAGES = 0x10000            # bytes: what lies further from 0 is no NULL pointer plus an offset
 LONGEST = 240                   # characters of a title
@@ -64,7 +66,7 @@ _CPLUSPLUS = ("libstdc++", "libc++", "libsupc++", "libuClibc++")
 def title(dump: Dict) -> str:
     """ "uhttpd: SIGSEGV in strlen: tried to …"; what is not known is left out."""
     where = place(dump)
-    signal = dump["signal_name"] or "crash"
+    signal = dump["signal_name"] or ("snapshot" if is_snapshot(dump) else "crash")
     what = f"{signal} in {where}" if where else signal
     line = ": ".join(filter(None, (program(dump) or "a program", what, cause(dump))))
     return "".join(char if char.isprintable() else "\ufffd" for char in line[:LONGEST])

@@ -20,7 +20,7 @@ from lastlog_py.diagnose import explain
 from lastlog_py.medium import journal_device
 from lastlog_py.record import Source, captured
 from tests import samples
-from tests.bench import media
+from tests.bench import coredump, frames, media
 from tests.bench.measure import Command, Cost, Row, alone, compare
 from tests.machine import Machine
 
@@ -33,12 +33,16 @@ SHM = "/dev/shm"
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_processes(Machine(Path(folder) / "full")),
-                *_boot_service(), *media.rows(Path(folder))]
+                *_boot_service(), *media.rows(Path(folder)), *coredump.rows()]
+    traced = list(frames.tables())
     _print(rows)
+    frames.show(traced)
     out = TOP / "build" / "bench.json"
     out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps([_plain(row) for row in rows], indent=1) + "\n")
+    plain = [*map(_plain, rows), *(row._asdict() for row in traced)]
+    out.write_text(json.dumps(plain, indent=1) + "\n")
     missed = [row.what for row in rows if row.ratio > row.bar]
+    missed += [f"frames of {row.set}" for row in traced if frames.missed(row)]
     print(f"missed: {', '.join(missed)}" if missed else "all within their bars")
     return 1 if missed else 0
 
@@ -137,9 +141,9 @@ def _forgetter(machine: Machine) -> Callable[[], object]:
 
 
 def _print(rows: list[Row]) -> None:
-    print(f"{'':30} {'ratio':>6} {'bar':>5} {'ms':>8} {'peak KiB':>9}   against")
+    print(f"{'':34} {'ratio':>6} {'bar':>5} {'ms':>8} {'peak KiB':>9}   against")
     for row in rows:
-        print(f"{row.what:30} {row.ratio:6.3g} {row.bar:5.2g} {row.ours.seconds * 1e3:8.1f} "
+        print(f"{row.what:34} {row.ratio:6.3g} {row.bar:5.2g} {row.ours.seconds * 1e3:8.1f} "
               f"{row.ours.peak_kib or '-':>9}   {row.against} "
               f"({row.reference.seconds * 1e3:.1f} ms, {row.reference.peak_kib or '-'} KiB)")
 

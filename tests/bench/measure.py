@@ -7,8 +7,10 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 RUNS = 41
 GNU_TIME = "/usr/bin/time"         # of Debian's package time
@@ -36,9 +38,10 @@ class Command(NamedTuple):
     """A process to measure."""
 
     words: Sequence[str]
-    stdin: bytes = b""
+    stdin: bytes | Path = b""       # what comes through a pipe, or a file
     env: dict[str, str] | None = None
     before: Callable[[], object] | None = None
+    may_fail: bool = False          # its exit status says nothing
 
 
 def compare(ours: Command, reference: Command, wall: bool = False,
@@ -48,8 +51,8 @@ def compare(ours: Command, reference: Command, wall: bool = False,
         _run(command)                                   # fills caches, as on any second call
     pairs = [(_run(ours)[wall], _run(reference)[wall]) for _ in range(runs)]
     return (statistics.median(a / b for a, b in pairs),
-            Cost(statistics.median(a for a, _ in pairs), _peak(ours)),
-            Cost(statistics.median(b for _, b in pairs), _peak(reference)))
+            Cost(statistics.median(a for a, _ in pairs), peak(ours)),
+            Cost(statistics.median(b for _, b in pairs), peak(reference)))
 
 
 def alone(ours: Callable[[], object], runs: int = 101) -> float:
@@ -82,20 +85,33 @@ def _run(command: Command) -> tuple[float, float]:
     """Seconds of CPU time and of the wall clock that one run takes."""
     if command.before:
         command.before()
-    began = time.perf_counter()
-    process = subprocess.Popen(command.words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, env=command.env)
-    assert process.stdin
-    process.stdin.write(command.stdin)
-    process.stdin.close()
-    _, status, usage = os.wait4(process.pid, 0)
+    with _stdin(command) as stdin:
+        began = time.perf_counter()
+        process = subprocess.Popen(command.words, stdin=stdin, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, env=command.env)
+        if process.stdin:
+            assert isinstance(command.stdin, bytes)
+            process.stdin.write(command.stdin)
+            process.stdin.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode and not command.may_fail:
         raise RuntimeError(f"{command.words} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime, time.perf_counter() - began
+    return usage.ru_utime + usage.ru_stime, seconds
 
 
-def _peak(command: Command) -> int | None:
+@contextmanager
+def _stdin(command: Command) -> Iterator[IO[Any] | int]:
+    """What Popen takes for it."""
+    if isinstance(command.stdin, bytes):
+        yield subprocess.PIPE
+        return
+    with command.stdin.open("rb") as file:
+        yield file
+
+
+def peak(command: Command) -> int | None:
     """Peak memory of one run in KiB, as GNU time sees it.
 
     Not from here: a child's ru_maxrss begins with what its parent takes, and this process takes
@@ -105,6 +121,8 @@ def _peak(command: Command) -> int | None:
         return None
     if command.before:
         command.before()
-    done = subprocess.run([GNU_TIME, "-f", "%M", *command.words], input=command.stdin,
-                          capture_output=True, env=command.env, check=True)
+    with _stdin(command) as stdin:
+        given = {"input": command.stdin} if isinstance(command.stdin, bytes) else {"stdin": stdin}
+        done = subprocess.run([GNU_TIME, "-f", "%M", *command.words], env=command.env,
+                              capture_output=True, check=not command.may_fail, **given)
     return int(done.stderr.split()[-1])

@@ -21,7 +21,8 @@ from lastlog_py.coredump import reading
 from lastlog_py.medium import journal_device
 from lastlog_py.medium.journal import Entry
 
-__all__ = ["ROOT", "VICTIMS", "Router", "compiled", "folder", "handed_over", "obstacle"]
+__all__ = ["ARGUMENTS", "ROOT", "VICTIMS", "Router", "compiled", "core_pattern", "folder",
+           "handed_over", "obstacle"]
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = ROOT / "files/usr/libexec/lastlog/coredump"
@@ -161,11 +162,17 @@ def _is_contained() -> bool:
 
 @contextmanager
 def handed_over(router: Router) -> Iterator[None]:
-    """Within it the kernel hands the crashes of all programs of this machine to the handler.
+    """Within it the kernel hands the crashes of all programs of this machine to the handler."""
+    with core_pattern(f"|{router.entry} --config {router.conf} {ARGUMENTS}"):
+        yield
 
-    One test at a time; whatever happens, everything is as it was afterwards.
+
+@contextmanager
+def core_pattern(pattern: str) -> Iterator[None]:
+    """Within it the kernel hands all crashes to what `pattern` names.
+
+    One at a time; whatever happens, everything is as it was afterwards.
     """
-    pattern = f"|{router.entry} --config {router.conf} {ARGUMENTS}"
     assert len(pattern) < 128, pattern
     with VICTIMS.open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
-from lastlog_py import harvest, printing, service
+from lastlog_py import backtracing, harvest, printing, service
 from lastlog_py.archive_cores import RECORD_ROOM
 from lastlog_py.coredump.core import Core, Stream, read_head
+from lastlog_py.site import Site
 from tests.coredump.crashing import VICTIMS, Router, compiled, folder, handed_over, obstacle
 from tests.coredump.test_handler import ARGUMENTS, CODE, STACK, STATUS, core
 
@@ -395,7 +396,7 @@ def test_gdb_sees_the_same(kept: Any, victim: Path, words: tuple[object, ...]) -
     assert shown == gdb(victim, whole) and any(" in main (" in line for line in shown)
     assert small.stat().st_size < min(MIB, whole.stat().st_size)
     assert eu_stack(victim, small) == eu_stack(victim, whole)
-    ours = service.backtrace(str(small), "/")["coredump"]
+    ours = backtracing.backtrace(backtracing.Asked(str(small), "/"), Site())["coredump"]
     assert [[frame["pc"] for frame in thread["frames"]] for thread in ours["threads"]] == [
         [frame["pc"] for frame in thread["frames"]] for thread in record["coredump"]["threads"]]
 

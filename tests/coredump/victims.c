@@ -25,12 +25,13 @@ KEPT int outer(int depth)
 	return inner(depth) + 1;
 }
 
-KEPT void *waiter(void *unused)
+KEPT void *waiter(void *is_thread)
 {
-	pthread_barrier_wait(&ready);
+	if (is_thread)
+		pthread_barrier_wait(&ready);
 	for (;;)
 		pause();
-	return unused;
+	return is_thread;
 }
 
 static void start_threads(int count)
@@ -39,7 +40,7 @@ static void start_threads(int count)
 
 	pthread_barrier_init(&ready, NULL, count + 1);
 	for (int i = 0; i < count; i++)
-		if (pthread_create(&thread, NULL, waiter, NULL))
+		if (pthread_create(&thread, NULL, waiter, &ready))
 			exit(3);
 	pthread_barrier_wait(&ready);
 	usleep(20000);
@@ -58,6 +59,11 @@ int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "plain";
 
+	if (!strcmp(mode, "wait")) {
+		start_threads(atoi(argv[2]) - 1);
+		if (write(1, "!", 1) == 1)
+			waiter(NULL);
+	}
 	if (!strcmp(mode, "threads"))
 		start_threads(atoi(argv[2]) - 1);
 	else if (!strcmp(mode, "heap"))

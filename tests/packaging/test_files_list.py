@@ -96,7 +96,7 @@ def test_the_entry_points_look_where_the_package_is(installed: Path) -> None:
 
 def test_the_command_starts_isolated_and_answers(installed: Path) -> None:
     command = installed / "usr/bin/lastlog"
-    assert command.read_text().startswith("#!/usr/bin/python3 -I\n")
+    assert command.read_text().startswith("#!/usr/bin/python3 -IS\n")
     done = subprocess.run([sys.executable, "-I", command, "--version"],
                           capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (0, f"lastlog {__version__}\n")

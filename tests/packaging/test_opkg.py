@@ -110,9 +110,11 @@ def test_install_enables_and_starts_the_service(router: Router, lastlog: Path) -
     router.opkg("install", lastlog)
     log = router.log()
     assert {"/etc/rc.d/S13lastlog", "/etc/rc.d/K88lastlog"} <= router.files()
-    assert [line for line in log if line.endswith((" lastlog", "compileall -q /usr/lib/lastlog"))
+    assert [line for line in log if line.endswith((" lastlog", "compileall -q /usr/lib/lastlog",
+                                                   "bundle.py"))
             or line == STARTED or line.startswith("rpcd")] == [
-        "python3 -I -m compileall -q /usr/lib/lastlog", "rpcd reload", "enable lastlog",
+        "python3 -I -m compileall -q /usr/lib/lastlog",
+        "python3 -I /usr/lib/lastlog/lastlog_py/bundle.py", "rpcd reload", "enable lastlog",
         "start lastlog", STARTED, "procd_add_reload_trigger lastlog"]
 
 

@@ -7,7 +7,7 @@ On the hot path.
 
 from __future__ import annotations
 
-from . import cfi_tables, dwarf_expression
+from . import cfi_tables
 from .cfa_program import AT, IN, SAME, SAVED_AT, UNKNOWN, VALUE_AT, Program, Row
 from .frame import END, Frame
 from .table_reader import Damaged, Reader, kept, pointer
@@ -89,6 +89,8 @@ def _cfa(context: Context, row: Row, registers: dict[int, int]) -> int:
     if row.cfa is None:
         raise Damaged("a function without a CFA")
     if isinstance(row.cfa, bytes):
+        from . import dwarf_expression  # here, not above: few programs have any
+
         return dwarf_expression.evaluate(row.cfa, registers, context.machine, context.memory)
     register, offset = row.cfa
     value = registers.get(register)
@@ -110,6 +112,8 @@ def _value(context: Context, registers: dict[int, int], cfa: int, number: int,
     kind, value = rule
     machine = context.machine
     if isinstance(value, bytes):
+        from . import dwarf_expression
+
         found = dwarf_expression.evaluate(value, registers, machine, context.memory, cfa)
         return _saved(context, found) if kind == AT else found
     if kind == SAVED_AT:

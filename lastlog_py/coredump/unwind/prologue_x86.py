@@ -16,7 +16,7 @@ On the hot path.
 from __future__ import annotations
 
 from . import call_site, scan
-from .frame import Context, Frame
+from .frame import END, Context, Frame
 from .x86_code import (
     ALIGN,
     BASE,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["step"]
 
+MAX_START = 96              # bytes of _start
 MAX_CODE = 8192             # bytes from the start to the pc
 AHEAD = 2048                # bytes behind the pc: jumps back come from there
 MARGIN = 16                 # the longest instruction, and one byte
@@ -78,7 +79,7 @@ class State:
 
 
 def step(context: Context, frame: Frame) -> Frame | None:
-    """The caller's frame; None where no start is found from which it all fits.
+    """The caller's frame; END for _start; None where no start is found from which it all fits.
 
     A call of the very start is believed at once.  A call of something else that may have jumped
     there, or a call through a pointer, is enough for an exported function; for a start that is a
@@ -88,6 +89,8 @@ def step(context: Context, frame: Frame) -> Frame | None:
         return None
     pc = context.lookup(frame)
     module = context.module_at(pc)
+    if module and module.image and _is_start(context, module.image.entry, frame.pc):
+        return END                      # looking for a caller would take 1000 instructions
     symbol = module.symbol(pc) if module else None
     known = context.cache.get(("x86 start", frame.pc))
     likely = [known] if isinstance(known, int) else []
@@ -96,6 +99,19 @@ def step(context: Context, frame: Frame) -> Frame | None:
         or _believed(context, frame, _called(context, frame)) \
         or _first(context, frame, _behind_ends(context, frame.pc, SEARCHES[0])) \
         or _first(context, frame, _behind_ends(context, frame.pc, SEARCHES[1]))
+
+
+def _is_start(context: Context, entry: int | None, pc: int) -> bool:
+    """Is `pc` in _start: behind the first call from the entry on?  Behind that may be others'."""
+    if entry is None or not 0 <= pc - entry < MAX_START:
+        return False
+    for at, found in _instructions(context, entry, pc - entry, 0):
+        if at >= pc - entry:
+            return at == pc - entry
+        is_call = found.kind == OTHER and call_site.target(context, entry + at) is not None
+        if is_call or _is_end(found):
+            return False
+    return pc == entry
 
 
 def _called(context: Context, frame: Frame) -> Iterator[int]:

@@ -53,9 +53,15 @@ def candidates(context: Context, sp: int) -> Iterator[tuple[int, int, int]]:
     """
     machine = context.machine
     start, count = -(-sp // machine.word) * machine.word, 0
+    if not context.code:
+        return
+    low, high = context.code[0][0], context.code[-1][1]
+    is_signed = machine.family == "aarch64"
     for piece in range(start, start + WINDOW, PIECE):
         stack = context.memory.read(piece, PIECE)
         for at, value in enumerate(_words(context, stack)):
+            if not low <= value < high and not is_signed:   # nearly all: half of the time
+                continue
             address = call_site.code_pointer(context, value)
             if not context.is_code(address):
                 continue
