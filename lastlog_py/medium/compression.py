@@ -59,7 +59,8 @@ def unpack(body: bytes, limit: int) -> Unpacked:
     included.
     """
     read = _read(body, limit)
-    if not read.complete and read.algorithm in ("deflate", None):
+    cut = len(read.text) >= limit       # by us, not by damage
+    if not read.complete and not cut and read.algorithm in ("deflate", None):
         read = _beyond(body, limit, read)
     return read if read.torn else read._replace(torn=len(odd_lines(read.text)) >= SEVERAL)
 

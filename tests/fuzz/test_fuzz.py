@@ -10,7 +10,7 @@ from tests.fuzz.targets import TARGETS
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_quick_run(name: str) -> None:
-    mutate.run(TARGETS[name], 300)
+    mutate.run(TARGETS[name], TARGETS[name].quick)
 
 
 def test_what_a_target_raises_is_not_lost() -> None:
