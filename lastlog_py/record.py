@@ -132,7 +132,19 @@ class Record(NamedTuple):
 
 def readable(body: bytes) -> str:
     """`body` as text: undecodable bytes and NUL become U+FFFD, everything else stays."""
-    return body.decode("utf-8", "replace").replace("\0", "\ufffd")
+    if b"\0" in body:
+        body = body.replace(b"\0", b"\xff")
+    return body.decode("utf-8", "replace")
+
+
+def _is_clean(body: bytes) -> bool:
+    """Whether `readable` changes nothing.  Most bodies are ASCII, which is known without a copy."""
+    if b"\0" in body:
+        return False
+    try:
+        return body.isascii() or bool(body.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def clock_was_set(time: float | None) -> bool:
@@ -150,18 +162,10 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
     """
     name = record_id(kind, body, time, raw or b"")
     text = readable(body)
-    if raw is None and not _stands_for(text, body):
+    if raw is None and not _is_clean(body):
         raw = body
     return Record(id=name, kind=kind, text=text, source=source, time=time,
                   time_trusted=clock_was_set(time), raw=raw)
-
-
-def _stands_for(text: str, body: bytes) -> bool:
-    """Whether `text`, made of `body`, has all that is in it.  Most bodies are ASCII, which is
-    known without another copy."""
-    if b"\0" in body:
-        return False
-    return body.isascii() or text.encode() == body
 
 
 def to_dict(record: Record, text: bool = True) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..site import Site
 from . import contents, device, geometry, journal_device, journal_records, pstorefs
 from .glance import CRASHLOG, PSTORE, slot_heads
 from .journal import MAGIC
-from .persistent_ram import HEADER_SIZE
+from .persistent_ram import HEADER_SIZE, empty_header, header_parity
 from .reading import Reading
 
 __all__ = ["Collection", "Found", "Place", "collect", "erase", "in_one_zone"]
@@ -430,21 +430,33 @@ def _erase_zone(site: Site, place: Place) -> None:
         now = where.read(place.offset, place.size)
         where.write(place.offset, contents.erased(place.medium, now))
         return
-    if where.read(place.offset, HEADER_SIZE)[4:] != bytes(8):
-        _check_erasable(site)
+    header = where.read(place.offset, HEADER_SIZE)
+    empty = empty_header(header)
+    parity = _parity(site, where, place, empty) if header != empty else None
     # As persistent_ram_zap does it: the signature stays.  Without it the next crash would be
     # written, and then thrown away at the next boot (persistent_ram_post_init).
-    where.write(place.offset + 4, bytes(place.size - 4))
+    where.write(place.offset, empty + bytes(place.size - len(empty)))
+    if parity:
+        where.write(*parity)
 
 
-def _check_erasable(site: Site) -> None:
-    """Raises LastlogError if the header of a running ramoops' zone is not ours to write.
+def _parity(site: Site, where: device.Device, place: Place,
+            header: bytes) -> tuple[int, bytes] | None:
+    """Where the parity of a running ramoops' zone is to go, and what, for a new header; None: it
+    has none.  Raises LastlogError if there should be some and nobody knows where.
 
     Only oopses of the running boot come here: for all others the kernel has a file, and when that
     is removed it empties the zone itself.
     """
-    if any(each.ecc for each in geometry.candidates(site)):
+    said = geometry.candidates(site)
+    zones, _ = ramoops.find_zones(where.read(), said)
+    zone = next((zone for zone in zones if zone.slot.offset == place.offset), None)
+    if zone and zone.ecc:
+        end = zone.slot.offset + zone.slot.size
+        return end - zone.ecc.size, header_parity(header, zone.ecc.size)
+    if any(each.ecc for each in said):
         raise LastlogError("busy", "It is a record of the running boot, and error correction is "
-                           "on, so only the kernel can erase it.",
-                           "Mount /sys/fs/pstore anew (umount, then mount -t pstore pstore "
-                           "/sys/fs/pstore), and clear again.")
+                           "on, but its parity is not where it should be, so only the kernel can "
+                           "erase it.", "Mount /sys/fs/pstore anew (umount, then mount -t pstore "
+                           "pstore /sys/fs/pstore), and clear again.")
+    return None

@@ -27,7 +27,7 @@ from .persistent_ram import (
 
 __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
-MOST_ZONES = 1024                   # a region has tens; more are noise, or made to keep us busy
+MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
@@ -177,12 +177,15 @@ def _ended(region: bytes, zone: Zone, sizes: Iterable[int]) -> Slot:
 def _scan(region: bytes) -> list[Zone]:
     """The zones that signatures show, in order; stale ones inside another's text do not count."""
     zones: list[Zone] = []
-    for offset, order in sorted(signatures(region)):
-        end = zones[-1].end if zones else 0
+    end = 0
+    for offset, order in signatures(region):
         slot = Slot("?", 0, offset, len(region) - offset)
         zone = zone_at(region, slot, order) if offset >= end else None
-        if zone and len(zones) < MOST_ZONES:
+        if zone:
             zones.append(zone)
+            end = zone.end
+        if len(zones) >= MOST_ZONES:
+            break
     return _name_zones(region, zones)
 
 

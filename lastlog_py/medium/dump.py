@@ -123,6 +123,8 @@ def _journal(data: bytes, given: Sequence[Geometry]) -> list[Entry]:
 def _without(data: bytes, entries: list[Entry]) -> bytes:
     """The region with the journal's entries blanked: a log in them is no dump that lost its
     header."""
+    if not entries:
+        return data
     bare = bytearray(data)
     for entry in entries:
         start = entry.offset or 0

@@ -22,8 +22,6 @@ __all__ = ["Lost", "find", "lost_headers"]
 MOST_LOST = 1024                    # dumps; more are noise, or made to keep us busy
 LEAST_TEXT = 64                     # bytes that are taken for what is left of a console
 CONSOLE_LINE = re.compile(rb"(?m)^\[ *(\d+\.\d{6})\]")
-# What a log is made of; a byte of a character that is not ASCII may be part of it.
-_TEXT = bytes([9, 10, 13, 27, *range(32, 127)])
 
 DAMAGED = "recovered: the header of its zone is damaged"
 EMPTIED = ("recovered: the header of its zone says that it is empty, because somebody erased it, "
@@ -52,24 +50,24 @@ def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | 
     """
     image, repairs = _mended(image, zones, slots, ecc, recover)
     free = 0                            # where the last one found ends
-    starts = sorted(zone.slot.offset for zone in zones)
+    taken = sorted((zone.slot for zone in zones), key=lambda slot: slot.offset)
+    starts = [slot.offset for slot in taken]
+    slots = sorted(slots, key=lambda slot: slot.offset)
     for match in _outside(image, zones):
-        offset = match.start() - HEADER_SIZE
-        if match.start() < free:
+        at = match.start()
+        erased = _slot_at(taken, at) is not None or _is_emptied(image, at - HEADER_SIZE)
+        if at < free or (erased and not recover):
             continue
-        erased = _is_erased(image, zones, match.start())
-        if erased and not recover:
-            continue
-        slot = _slot_of(slots, match.start())
-        end = _next(starts, match.start(), len(image))
+        slot = _slot_at(slots, at)
+        end = _next(starts, at, len(image))
         if slot and ecc:
             end = min(end, slot.data + slot.capacity(ecc))
         used = kernel_dump.length(image, match, end)
         if used:
-            free = match.start() + used
-            zone = Zone(Slot("kernel", None, offset, HEADER_SIZE + used), 0, used)
-            yield Lost(zone, image[match.start():free], erased,
-                       _within(repairs.get(slot.offset) if slot else None, match.start(), free))
+            free = at + used
+            zone = Zone(Slot("kernel", None, at - HEADER_SIZE, HEADER_SIZE + used), 0, used)
+            yield Lost(zone, image[at:free], erased,
+                       _within(repairs.get(slot.offset) if slot else None, at, free))
     yield from _texts(image, zones, slots, ecc, recover)
 
 
@@ -100,20 +98,18 @@ def _next(starts: Sequence[int], at: int, end: int) -> int:
     return starts[behind] if behind < len(starts) else end
 
 
-def _slot_of(slots: Iterable[Slot], at: int) -> Slot | None:
-    return next((slot for slot in slots if slot.offset <= at < slot.offset + slot.size), None)
+def _slot_at(slots: Sequence[Slot], at: int) -> Slot | None:
+    """Which of the ordered `slots` the byte at `at` is in."""
+    before = bisect_right(slots, at, key=lambda slot: slot.offset) - 1
+    if before < 0 or at >= slots[before].offset + slots[before].size:
+        return None
+    return slots[before]
 
 
-def _is_erased(image: bytes, zones: Iterable[Zone], at: int) -> bool:
-    """Whether a whole header says that there is nothing at `at`: the zone's that it is in, or one
-    right before, of an earlier layout."""
-    if any(zone.slot.offset < at < zone.slot.offset + zone.slot.size for zone in zones):
-        return True
-    offset = at - HEADER_SIZE
-    if offset < 0:
-        return False
+def _is_emptied(image: bytes, offset: int) -> bool:
+    """Whether there is a header at `offset` that says "empty", of an earlier layout."""
     slot = Slot("?", None, offset, len(image) - offset)
-    found = (zone_at(image, slot, order) for order in ORDERS)
+    found = (zone_at(image, slot, order) for order in ORDERS) if offset >= 0 else ()
     return any(zone is not None and zone.used == 0 for zone in found)
 
 
@@ -175,7 +171,7 @@ def _ring_text(data: bytes) -> bytes:
     """
     end = re.search(rb"[\0\xff]", data)
     text = data[:end.start()] if end else data
-    if len(text) < LEAST_TEXT or len(text.translate(None, _TEXT)) * 10 > len(text):
+    if len(text) < LEAST_TEXT or len(text.translate(None, kernel_dump.TEXT)) * 10 > len(text):
         return b""
     before = 0.0
     for line in CONSOLE_LINE.finditer(text):

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from ..record import Problem, Record, Source, captured
 from .compression import TITLE, begins, complaint, unpack
 
-__all__ = ["MOST_DUMPS", "Dump", "headers", "length", "lines", "record_of", "records", "split"]
+__all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "length", "lines", "record_of",
+           "records", "split"]
 
 # "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
 # Up to 3.11 there is no letter, and up to about 4.19 the microseconds are not padded with zeros.
@@ -23,6 +24,8 @@ LINE = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
 LONGEST_LINE = len("====1234567890.123456-D\n")     # of present-day times
 MOST_DUMPS = 1024                   # a region has tens; more are noise, or made to keep us busy
 MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
+LARGE = 1 << 20                     # bytes of text; no log ring of a router is larger
+TEXT = b"\t\n\r\x1b" + bytes(range(32, 127))
 
 
 class Dump(NamedTuple):
@@ -34,22 +37,40 @@ class Dump(NamedTuple):
     torn: bool = False          # its header line was lost
 
 
-def records(body: bytes, source: Source, where: str,
-            capacity: int | None = None) -> tuple[list[Record], list[Problem]]:
+def records(body: bytes, source: Source, where: str, capacity: int | None = None,
+            most: int | None = None) -> tuple[list[Record], list[Problem]]:
     """Every dump in `body`, and what is wrong with them.
 
     source, where: of what holds the body, for the records and for the problems.  capacity: bytes
-    that the kernel had for a body; None: not known.
+    that the kernel had for a body; None: not known.  most: bytes that all texts may take, but for
+    a few; None: what a kernel can have put into a body of that capacity.
     """
     found: list[Record] = []
     problems: list[Problem] = []
-    room = max(65536, 4 * (capacity or 0))
+    room = _room(capacity or 0)
+    if most is not None:
+        room = min(room, most)
     for dump in split(body):
         record, problem = record_of(dump, source, where, room, capacity)
-        room = max(0, room - len(record.text))
+        room = max(0, room - cost(record))
         found.append(record)
         problems += [problem] if problem else []
     return found, problems
+
+
+def _room(capacity: int) -> int:
+    """Bytes of text that a body may unpack to.
+
+    Kernels pack up to 2.3 times the capacity of a small zone, 1.7 times that of a large one
+    (fs/pstore/platform.c: big_oops_buf_sz); what packs much better was made to fill memory.
+    """
+    return max(65536, min(4 * capacity, 2 * capacity + LARGE // 2))
+
+
+def cost(record: Record) -> int:
+    """Bytes of memory that a record takes, and took while it was made: two for each character, if
+    not all are ASCII."""
+    return len(record.text) * (1 if record.text.isascii() else 3) + len(record.raw or b"")
 
 
 # --- which dumps there are
@@ -93,17 +114,22 @@ def lines(data: bytes) -> Iterator[re.Match[bytes]]:
 
 
 def length(data: bytes, match: re.Match[bytes], end: int) -> int:
-    """How far the dump whose header line is `match` reaches, at most to `end`; 0 if it is none.
-
-    Text ends at its first NUL: what is behind it is older.
-    """
+    """How far the dump whose header line is `match` reaches, at most to `end`; 0 if it is none."""
     body, end = match.end(), min(end, match.start() + MOST_TEXT)
     if re.compile(TITLE).match(data, body):
-        nul = data.find(b"\0", body, end)
-        return (end if nul < 0 else nul) - match.start()
+        return _text_end(data, body, end) - match.start()
     if not begins(data, body):
         return 0
     return body - match.start() + unpack(data[body:end], MOST_TEXT).used
+
+
+def _text_end(data: bytes, start: int, end: int) -> int:
+    """Where text goes over into blank or cold memory; a character that lost a bit is not that."""
+    for odd in re.compile(rb"[^\t\n\r\x1b -\xff]").finditer(data, start, end):
+        window = data[odd.start():min(end, odd.start() + 32)]
+        if len(window.translate(None, TEXT)) * 4 > len(window):
+            return odd.start()
+    return end
 
 
 def _seconds(seconds: bytes, microseconds: bytes) -> float | None:
@@ -151,6 +177,9 @@ def _compressed_record(dump: Dump, source: Source, where: str,
                        room: int) -> tuple[Record, Problem | None]:
     """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
     read = unpack(dump.body, max(room, 4096))
+    if len(read.text) > LARGE // 4 and not (read.text.isascii() and b"\0" not in read.text):
+        # No log: with NULs and the like made readable it takes two bytes for each.
+        read = read._replace(text=read.text[:max(LARGE // 4, len(dump.body))], complete=False)
     wrong = complaint(read)
     source = source._replace(compression=read.algorithm or "unknown",
                              truncated=not read.complete, torn=source.torn or read.torn)

@@ -185,8 +185,9 @@ def _scored(marks: _Marks, grids: Iterable[tuple[int, Ecc | None]],
                   and zone.slot.kind == "kernel"]
         most = total // record
         least = max(max(filled, default=0) // record + 1, most - MOST_BEHIND)
+        explained = _explained(marks, record)
         for count in range(most, least - 1, -1):
-            base = _score_of_dumps(marks, record, count)
+            base = explained[bisect_left(marks.offsets, count * record)] - count
             for behind in _behinds(total - count * record, record, count):
                 for order in _orders(*behind):
                     slots = list(_in_a_row(count * record, order))
@@ -225,15 +226,17 @@ def _sums(largest: int) -> tuple[list[int], list[tuple[int, int, int]]]:
     return [sum(each) for each in sizes], sizes
 
 
-def _score_of_dumps(marks: _Marks, record: int, count: int) -> int:
-    """How well dump zones explain the marks; what is behind them is not explained yet."""
-    score = sum(at % record == 0 and at < count * record for at in marks.offsets) - count
-    for at, zone in marks.zones.items():
-        if at % record or at >= count * record:
-            score += _unexplained(zone)
-        else:
-            score += _agreement(Slot("kernel", None, at, record), zone)
-    return score
+def _explained(marks: _Marks, record: int) -> list[int]:
+    """How well dump zones explain the marks, if they reach to the first, second ... mark; what is
+    behind them is not explained yet."""
+    scores = [sum(_unexplained(zone) for zone in marks.zones.values())]
+    for at in marks.offsets:
+        zone = marks.zones.get(at)
+        better = 0 if at % record else 1
+        if zone and not at % record:
+            better += _agreement(Slot("kernel", None, at, record), zone) - _unexplained(zone)
+        scores.append(scores[-1] + better)
+    return scores
 
 
 def _score_behind(marks: _Marks, slots: Sequence[Slot], ecc: Ecc | None) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
+from heapq import merge
 from typing import NamedTuple
 
 from . import reed_solomon
@@ -151,10 +152,13 @@ def header_is_blank(region: bytes, offset: int) -> bool:
 
 
 def signatures(region: bytes) -> Iterator[tuple[int, str]]:
-    """Where a plain signature stands, and in which byte order; not sorted."""
-    for order, wanted in zip(ORDERS, SIGNATURES, strict=True):
-        at = region.find(wanted)
-        while at >= 0:
-            if at % 2 == 0:             # the driver rounds every zone to an even size
-                yield at, order
-            at = region.find(wanted, at + 1)
+    """Where a plain signature stands, and in which byte order; in order of the offsets."""
+    return merge(*(_places(region, *each) for each in zip(SIGNATURES, ORDERS, strict=True)))
+
+
+def _places(region: bytes, wanted: bytes, order: str) -> Iterator[tuple[int, str]]:
+    at = region.find(wanted)
+    while at >= 0:
+        if at % 2 == 0:                 # the driver rounds every zone to an even size
+            yield at, order
+        at = region.find(wanted, at + 1)

@@ -18,6 +18,7 @@ from .zone_ecc import Repair
 
 __all__ = ["Contents", "find_zones", "is_blank", "records"]
 
+MOST_UNPACKED = 4                   # times its own size a region may unpack to
 MOST_NAMED = 8                      # lost blocks that a problem names
 
 
@@ -41,13 +42,15 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     zones, slots, ecc, problems = divide(region, given)
     image, repairs = zone_ecc.mend(region, zones)
     found: list[Record] = []
+    left = MOST_UNPACKED * len(region) + (1 << 18)
     for zone, repair in zip(zones, repairs, strict=True):
         if zone.used and zone.slot.kind != "ftrace" and not (live and zone.slot.kind != "kernel"):
-            zone_records, zone_problems = _read(image, zone, repair)
+            zone_records, zone_problems = _read(image, zone, repair, left)
+            left = max(0, left - sum(map(kernel_dump.cost, zone_records)))
             found += zone_records
             problems += zone_problems
     lost = forensics.find(image, zones, slots, ecc, recover)
-    for record, problem in _recovered(lost, found, live):
+    for record, problem in _recovered(lost, found, live, left):
         found.append(record)
         problems += problem
     if not live:
@@ -60,8 +63,12 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
 # --- what a zone holds
 
 
-def _read(image: bytes, zone: Zone, repair: Repair) -> tuple[list[Record], list[Problem]]:
-    """The records in one zone that is not empty.  image: the region after error correction."""
+def _read(image: bytes, zone: Zone, repair: Repair,
+          most: int) -> tuple[list[Record], list[Problem]]:
+    """The records in one zone that is not empty.
+
+    image: the region after error correction.  most: bytes that they may take.
+    """
     slot, body = zone.slot, zone.body(image)
     source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size)
     where = f"region, {slot.kind} zone {slot.number}"
@@ -77,7 +84,7 @@ def _read(image: bytes, zone: Zone, repair: Repair) -> tuple[list[Record], list[
         from . import android_log  # here, not above: a running ramoops' pmsg is not read
 
         return [android_log.record_of(body, source)], problems
-    found, others = kernel_dump.records(body, source, where, slot.capacity(zone.ecc))
+    found, others = kernel_dump.records(body, source, where, slot.capacity(zone.ecc), most)
     return found, problems + others
 
 
@@ -113,14 +120,18 @@ def _ecc_failed(where: str, header: bool, blocks: Sequence[int]) -> list[Problem
     return problems
 
 
-def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record],
-               live: bool) -> Iterator[tuple[Record, list[Problem]]]:
-    """What no header leads to, each once, and not if a zone holds the same."""
+def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record], live: bool,
+               left: int) -> Iterator[tuple[Record, list[Problem]]]:
+    """What no header leads to, each once, and not if a zone holds the same.
+
+    left: bytes that all of it may take.
+    """
     shown = {_identity(record) for record in known}
     for piece in lost:
         if live and piece.zone.slot.kind != "kernel":
             continue
-        found, problems = _read_lost(piece)
+        found, problems = _read_lost(piece, left)
+        left = max(0, left - sum(map(kernel_dump.cost, found)))
         for record in found:
             if _identity(record) not in shown:
                 shown.add(_identity(record))
@@ -135,7 +146,7 @@ def _identity(record: Record) -> tuple[object, ...]:
     return record.kind, record.time, record.text.partition("\n")[0]
 
 
-def _read_lost(piece: forensics.Lost) -> tuple[list[Record], list[Problem]]:
+def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Problem]]:
     zone, repair = piece.zone, piece.repair
     source = Source("ramoops", None, zone.slot.offset, zone.used, zone.slot.size, recovered=True)
     where = f"region, offset {zone.slot.offset:#x}"
@@ -146,5 +157,5 @@ def _read_lost(piece: forensics.Lost) -> tuple[list[Record], list[Problem]]:
         problems += _ecc_failed(where, False, repair.failed)
     if zone.slot.kind != "kernel":
         return [captured(zone.slot.kind, piece.body, source._replace(torn=True))], problems
-    found, others = kernel_dump.records(piece.body, source, where)
+    found, others = kernel_dump.records(piece.body, source, where, most=most)
     return found, problems + others

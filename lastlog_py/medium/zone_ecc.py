@@ -12,6 +12,7 @@ from math import comb, log2
 from typing import NamedTuple
 
 from . import reed_solomon
+from .kernel_dump import TEXT
 from .persistent_ram import (
     HEADER_SIZE,
     ORDERS,
@@ -34,7 +35,6 @@ SURE = 32                           # bits of parity that fit by chance in no re
 BATCH = 1 << 15                     # blocks that are corrected at once: 4 MiB
 DOUBTFUL = 9                        # with up to so many parity bytes a block of noise is often
                                     # "corrected" into something else
-_TEXT = b"\t\n\r\x1b" + bytes(range(32, 127))
 
 
 # --- which code it is
@@ -256,4 +256,4 @@ def _is_doubtful(before: bytes, after: bytes) -> bool:
 
 def _others(data: bytes) -> int:
     """How many bytes are not of a text."""
-    return len(data.translate(None, _TEXT))
+    return len(data.translate(None, TEXT))

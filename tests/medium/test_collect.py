@@ -8,6 +8,7 @@ from lastlog_py.errors import LastlogError
 from lastlog_py.medium.collect import Place, collect, erase, in_one_zone
 from tests import foreign, samples, zones
 from tests.machine import Machine
+from tests.regions import Kernel, Ring
 
 SIZE = 4096
 LOG = zones.log(30)
@@ -209,7 +210,24 @@ def test_a_live_oops_is_zapped_so_that_the_driver_still_knows_the_zone(machine: 
     assert device.read_bytes() == zones.zone(SIZE)
 
 
-def test_a_live_oops_under_ecc_is_left_to_the_kernel(machine: Machine) -> None:
+@pytest.mark.parametrize("ecc", [16, 8, 32])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_live_oops_under_ecc_is_zapped_with_its_parity(machine: Machine, ecc: int,
+                                                         told: bool) -> None:
+    """As the kernel leaves it; the driver does not know the ecc of a device tree."""
+    ring = Ring(SIZE, Kernel(), ecc).dump(LOG)
+    device = machine.mtd(ring.bytes() + Ring(SIZE, Kernel(), ecc).bytes())
+    machine.ramoops(2 * SIZE, SIZE, ecc=ecc if told else 0)
+    site = machine.site()
+    (found,) = collect(site).found
+    erase(site, found.places)
+    ring.zap()
+    after, kernels = device.read_bytes()[:SIZE], ring.bytes()
+    assert (after[:12], after[-ecc:]) == (kernels[:12], kernels[-ecc:])
+    assert not any(after[12:12 + len(DUMP)]) and collect(site).found == []
+
+
+def test_a_live_oops_whose_parity_is_not_found_is_left_to_the_kernel(machine: Machine) -> None:
     device = machine.mtd(region(DUMP))
     machine.ramoops(SIZE, SIZE, ecc=1)
     site = machine.site()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastlog_py.medium import kernel_dump
+from lastlog_py.medium import kernel_dump, ramoops
 from lastlog_py.record import Problem, Record, Source
 from tests import zones
 
@@ -96,3 +98,19 @@ def test_a_damaged_compressed_record_gives_a_prefix(data: st.DataObject) -> None
         assert record.raw == bytes(body[body.index(b"\n") + 1:])
     else:
         assert len(record.text) > 0
+
+
+@pytest.mark.parametrize("filler", [b"\0", b"\1", b"\xff"])
+@pytest.mark.parametrize(("size", "count"), [(1 << 20, 1), (65536, 16), (4096, 256)])
+def test_bombs_take_no_more_than_eight_times_the_region(size: int, count: int,
+                                                        filler: bytes) -> None:
+    bomb = zones.dump(b"Panic#1 Part1\n" + filler * (1 << 23), flag="C")
+    body = (bomb * (size // len(bomb) + 1))[:size - 12]
+    region = zones.zone(size, body) * count
+    ramoops.records(region[:size])
+    tracemalloc.start()
+    try:
+        assert ramoops.records(region).records
+        assert tracemalloc.get_traced_memory()[1] + len(region) < 8 * len(region)
+    finally:
+        tracemalloc.stop()
