@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..errors import LastlogError, code_of
 from ..record import Problem, Record, Source, captured
 from ..site import Site
-from . import contents, device, geometry, journal_device, journal_records, pstorefs
+from . import contents, device, geometry, journal_device, journal_records, pstorefs, ramoops
 from .glance import CRASHLOG, PSTORE, slot_heads
 from .journal import MAGIC
 from .persistent_ram import HEADER_SIZE, empty_header, header_parity
