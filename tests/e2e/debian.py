@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["Missing", "fetch", "need", "newest", "unpack"]
+__all__ = ["Missing", "fetch", "fetch_source", "need", "newest", "unpack"]
 
 
 _UPDATED: set[tuple[str, ...]] = set()      # the lists that are up to date, by apt's options
@@ -43,18 +43,37 @@ def newest(metapackage: str, cache: Path, architecture: str = "") -> str:
     return name
 
 
-def fetch(package: str, cache: Path, architecture: str = "") -> Path:
-    """The .deb of `package` in its newest version, from `cache` or downloaded into it."""
+def fetch(package: str, cache: Path, architecture: str = "", suite: str = "") -> Path:
+    """The .deb of `package` in its newest version, from `cache` or downloaded into it.
+
+    suite: another release of Debian than the one that apt is set up for, "bullseye".
+    """
     have = sorted(cache.glob(f"{package}_*.deb"))
     if have:
         return have[-1]
     cache.mkdir(parents=True, exist_ok=True)
-    deb = None if architecture else _download(package, cache, ())
+    deb = None if architecture or suite else _download(package, cache, ())
     if not deb:
-        deb = _download(package, cache, _update(cache, architecture))
+        deb = _download(package, cache, _update(cache, architecture, suite))
     if not deb:
         raise Missing(f"apt-get cannot download the Debian package {package}")
     return deb
+
+
+def fetch_source(package: str, cache: Path) -> Path:
+    """The folder with the source of `package` as its authors released it: NAME_VERSION.orig.tar.*.
+    """
+    folder = cache / f"source-{package}"
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        own = _own_source(cache, "deb-src", _release())
+        if not (_apt_get(*own, "update", folder=cache)
+                and _apt_get(*own, "source", "--download-only", package, folder=part)):
+            raise Missing(f"apt-get cannot download the source of the Debian package {package}")
+        part.rename(folder)
+    return folder
 
 
 def unpack(deb: Path, target: Path) -> None:
@@ -82,11 +101,10 @@ def _download(package: str, cache: Path, options: Sequence[str]) -> Path | None:
     return None
 
 
-def _update(cache: Path, architecture: str) -> tuple[str, ...]:
+def _update(cache: Path, architecture: str, suite: str = "") -> tuple[str, ...]:
     """Make lists of our own, once a process; the options that make apt use them."""
-    own = _own_lists(cache, architecture)
+    own = _own_source(cache, "deb", suite) if suite else _own_lists(cache, architecture)
     if own not in _UPDATED:
-        (cache / "apt/lists/partial").mkdir(parents=True, exist_ok=True)
         _apt_get(*own, "update", folder=cache)
         _UPDATED.add(own)
     return own
@@ -100,8 +118,31 @@ def _apt_get(*words: str, folder: Path | str) -> bool:
     return done.returncode == 0
 
 
+def _own_source(cache: Path, kind: str, suite: str) -> tuple[str, ...]:
+    """Options for another suite on the mirrors that apt knows; kind: "deb" | "deb-src"."""
+    home = cache / f"apt-{kind}-{suite}"
+    (home / "parts").mkdir(parents=True, exist_ok=True)
+    mirrors = {line for line in _targets("$(REPO_URI)") if line.endswith("/debian/")}
+    (home / "list").write_text("".join(f"{kind} {each} {suite} main\n" for each in mirrors))
+    return (*_own_lists(home, ""), "-o", f"Dir::Etc::sourcelist={(home / 'list').absolute()}",
+            "-o", f"Dir::Etc::sourceparts={(home / 'parts').absolute()}")
+
+
+def _release() -> str:
+    """The suite that apt is set up for."""
+    return next(line for line in _targets("$(RELEASE)") if "-" not in line)
+
+
+def _targets(form: str) -> list[str]:
+    """What apt's package lists are, in this form."""
+    return subprocess.run([need("apt-get", "apt"), "indextargets", "--format", form,
+                           "Created-By: Packages"], capture_output=True, text=True,
+                          timeout=60).stdout.split()
+
+
 def _own_lists(cache: Path, architecture: str) -> tuple[str, ...]:
     base = (cache / "apt").absolute()
+    (base / "lists/partial").mkdir(parents=True, exist_ok=True)
     foreign = ("-o", f"APT::Architecture={architecture}",
                "-o", f"APT::Architectures={architecture}") if architecture else ()
     return ("-o", f"Dir::State::lists={base}/lists", "-o", f"Dir::Cache={base}",

@@ -29,13 +29,12 @@ def geometry_of(name: str) -> list[Geometry]:
 def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> None:
     known = geometry_of(name) if how == "given" else []
     contents = ramoops.records(samples.region(name), known)
-    shown = {file: samples.kernel_text(name, file)
-             for file in samples.manifest()[name]["kernel_files"]
-             if not file.startswith("ftrace") and not file.endswith(".enc.z")}
-    ours = {f"{FILES[r.kind]}-ramoops-{r.source.zone}": r.text.encode("utf-8", "surrogatepass")
-            for r in contents.records if not r.source.truncated and r.kind != "ftrace"}
-    assert ours == {file: text.decode("utf-8", "replace").replace("\0", "\ufffd").encode()
-                    for file, text in shown.items()}
+    ours = {f"{FILES[r.kind]}-ramoops-{r.source.zone}": r.text for r in contents.records
+            if not (r.source.truncated and r.source.compression) and r.kind != "ftrace"}
+    same = samples.is_shown(name, ours)
+    if not same and how != "given" and name in samples.NOT_FOUND_BY_SCANNING:
+        pytest.xfail(samples.NOT_FOUND_BY_SCANNING[name])
+    assert same
 
 
 def test_a_truncated_stream_gives_its_beginning_and_keeps_its_bytes() -> None:
