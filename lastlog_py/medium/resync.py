@@ -356,11 +356,11 @@ def _lengths(bits: Bits, at: int, total: int, code: Code) -> tuple[list[int], in
         word = bits.peek(at, 16)
         symbol, size = _symbol(word, code)
         at += size
+        if symbol < 0 or (symbol == 16 and not lengths):
+            return None
         if symbol < 16:
             lengths.append(symbol)
             room -= 1 << 15 >> symbol if symbol else 0
-        elif symbol == 16 and not lengths:
-            return None
         else:
             least, extra = REPEATS[symbol]
             again = least + (word >> size & (1 << extra) - 1)

@@ -214,3 +214,8 @@ def test_no_damage_raises(data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(body) - 1))
         body[at:at + data.draw(st.integers(0, 99))] = data.draw(st.binary(max_size=99))
     assert len(unpack(bytes(body), 1 << 17).text) <= 1 << 17
+
+
+def test_a_header_without_a_complete_code_is_none() -> None:
+    """At a body's end the lengths of the code may be missing, in part or all."""
+    assert resync._lengths(resync.Bits(bytes(8)), 0, 4, {}) is None
