@@ -153,7 +153,8 @@ class _Walk:
             return self.is_new_signal(found.pc, sp)
         if not _is_code(self.context, found.pc):
             return False
-        return sp > below or (sp == below and frame.exact and found.pc != frame.pc)
+        is_flat = frame.exact or found.how == "link-register"      # without a frame of its own
+        return sp > below or (sp == below and is_flat and found.pc != frame.pc)
 
     def is_new_signal(self, pc: int, sp: int) -> bool:
         if (pc, sp) in self.signals or len(self.signals) >= MAX_SIGNALS:

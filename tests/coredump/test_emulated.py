@@ -71,7 +71,7 @@ def crash(target: Target, folder: Path, *options: str) -> Path:
     if done.returncode:
         pytest.skip(f"{target.compiler} cannot build it: {done.stderr.strip().splitlines()[-1]}")
     subprocess.run([target.emulator, "-L", target.libraries, str(folder / "victim")], cwd=folder,
-                   preexec_fn=_allow_cores, capture_output=True, timeout=60, check=False)
+                   preexec_fn=allow_cores, capture_output=True, timeout=60, check=False)
     (folder / "core").unlink(missing_ok=True)           # the emulator's own
     cores = list(folder.glob("qemu_victim*.core"))
     if not cores:
@@ -79,7 +79,7 @@ def crash(target: Target, folder: Path, *options: str) -> Path:
     return cores[0]
 
 
-def _allow_cores() -> None:
+def allow_cores() -> None:
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
 

@@ -37,8 +37,9 @@ class Stopped:
         call = CALLS[name] if not odd else THUMB_CALL if name == "arm" else MIPS16_CALL
         back = _assembled(machine, call)
         self.back = CALLER + len(back) | odd
+        self.other = CALLER + 2 * len(back) | odd       # what another call returns to
         self.stack = bytearray(0x4000)
-        memory = PiecesMemory(machine, [(CODE, before + behind), (CALLER, back + bytes(64)),
+        memory = PiecesMemory(machine, [(CODE, before + behind), (CALLER, 2 * back + bytes(56)),
                                         (STACK, self.stack)])
         code = [(CODE, CODE + len(before + behind)), (CALLER, CALLER + 72)]
         self.context = Context(machine, memory, [], code)
@@ -109,6 +110,15 @@ CASES: list[tuple[str, str, bool, int, int, dict[int, int]]] = [
     ("riscv64", "1101 ec06 e822 9782", False, 32, 24, {8: 16}),
     # addi sp,-2032; sd ra,2024; li t1,-2064 (lui, addi); add sp,t1; jalr
     ("riscv64", "81010113 7e113423 fffff337 7f030313 911a 9782", False, 4096, 4088, {}),
+    # behind a function that ends in a trap: break, udf, brk, ebreak
+    ("mips", "27bdfff8 8c020000 0000000d 27bdffe0 afbf001c 0320f809 00000000", False, 32, 28, {}),
+    ("mips", "27bdfff8 8c020000 00000034 27bdffe0 afbf001c 0320f809 00000000", False, 32, 28, {}),
+    ("mipsel", "63ff 9a40 e805 64f4 ea40 6500", True, 32, 28, {17: 24, 16: 20}),
+    ("arm", "e24dd008 e5900000 e7f000f0 e92d4010 ebfffffe", False, 8, 4, {4: 0}),
+    ("arm", "b082 6800 deff b510 4798", True, 8, 4, {4: 0}),
+    ("aarch64", "d10043ff f9400000 d4207d00 a9be7bfd 94000000", False, 32, 8, {29: 0}),
+    ("riscv64", "1141 6108 9002 1101 ec06 9782", False, 32, 24, {}),
+    ("riscv64", "1141 6108 00100073 1101 ec06 9782", False, 32, 24, {}),
 ]
 
 
@@ -161,6 +171,73 @@ def test_behind_a_return_but_not_a_leaf() -> None:
         # inside, but before code that no way leads to: a leaf that this function calls
         wanted = (one.back, STACK + 32) if link is None else (CODE + 16, STACK)
         assert found is not None and (found.pc, found.cfa) == wanted
+
+
+@pytest.mark.parametrize(("words", "after", "odd"), [
+    ("e92d4010 ebfffffe", "e5900000 e8bd8010", False), ("b510 f7ff fffe", "6800 bd10", True)])
+def test_a_link_register_that_a_called_function_left(words: str, after: str, odd: bool) -> None:
+    """ARM functions return without it."""
+    one = Stopped("arm", words, odd, True, after).put(4, Stopped("arm", words, odd).back)
+    one.frame.registers[14] = one.other
+    found = one.step()
+    assert found is not None and (found.pc, found.cfa) == (one.back, STACK + 8)
+
+
+def test_more_room_in_the_middle_of_a_function() -> None:
+    # addiu sp,-56; sw ra; beqz a0; nop; jalr t9; nop; jr ra; addiu sp,56; addiu sp,-32; syscall
+    one = Stopped("mips", "27bdffc8 afbf0034 10800005 00000000 0320f809 00000000 03e00008 27bd0038"
+                  " 27bdffe0 0000000c", False, True, "27bd0020 8fbf0034 03e00008 27bd0038")
+    one.put(84, one.back)
+    one.frame.registers[31] = one.back
+    found = one.step()
+    assert found is not None and (found.pc, found.cfa) == (one.back, STACK + 88)
+
+
+def test_a_variable_that_points_into_the_frame() -> None:
+    # addiu sp,-64; sw ra; sw s0; beqz a1; nop; move s0,a0; b; nop; addiu s0,sp,16; jalr t9; nop
+    one = Stopped("mips", "27bdffc0 afbf003c afb00038 10a00004 00000000 00808025 10000002 00000000"
+                  " 27b00010 0320f809 00000000", after="8fbf003c 03e00008 27bd0040")
+    one.frame.registers[16] = STACK + 0x200         # it was the other way
+    one.put(60, one.back).put(0x22c, one.other)
+    found = one.step()
+    assert found is not None and (found.pc, found.cfa) == (one.back, STACK + 64)
+
+
+def test_a_return_address_kept_in_a_register() -> None:
+    # libgcc's __mips16_call_stub: move s2,ra; jalr v0; move t9,v0
+    one = Stopped("mips", "00000000 00000000 03e09025 0040f809 0040c825")
+    one.frame.registers[18] = one.back
+    found = one.step()
+    assert found is not None
+    assert (found.pc, found.cfa, found.how) == (one.back, STACK, "link-register")
+
+
+@pytest.mark.parametrize("count", [10, 2000])
+def test_a_routine_that_saves(count: int) -> None:
+    """riscv's __riscv_save_0, near by and beyond what is read: jal t0; jalr a5 … c.addi sp,-16;
+    c.sdsp s0,0; c.sdsp ra,8; jr t0."""
+    offset = 6 + 4 * count
+    jump = (offset & 0x7fe) << 20 | (offset & 0x800) << 9 | offset & 0xff000 | 0x2ef
+    one = Stopped("riscv64", f"{jump:08x} 9782", after="00000013 " * count + "1141 e022 e406 8282")
+    one.put(8, one.back).put(0, 0x1234)
+    found = one.step()
+    assert found is not None and (found.pc, found.cfa) == (one.back, STACK + 16)
+    assert found.registers[8] == 0x1234
+
+
+@pytest.mark.parametrize("nops", [7, 8])
+def test_mips16_in_an_emulators_core(nops: int) -> None:
+    """It has no bit 0; where pc is a multiple of 4 only the code tells."""
+    # save 32,ra,s0-s1; move s0,a0; jal; …
+    words = "64f4 6704 ea40 6500 " + "6a01 " * nops
+    one = Stopped("mipsel", words, True, True, "9a40 e269 6a05 da01 6445 e8a0 " * 3)
+    one.frame.pc &= ~1
+    one.frame.registers[31] = one.other
+    one.put(28, one.back)
+    assert one.frame.pc % 4 == (2 if nops == 7 else 0)
+    one.frame.registers[31] = CODE + 9              # what it called returned there
+    found = one.step()
+    assert found is not None and (found.pc, found.cfa) == (one.back, STACK + 32)
 
 
 def test_frame_0_before_anything_is_saved() -> None:

@@ -119,6 +119,55 @@ def test_a_function_that_something_else_jumped_to() -> None:
     assert found is not None and (found.pc, found.cfa) == (RETURN, STACK + 32)
 
 
+def through_pointer(body: str, behind: str, **registers: int) -> tuple[Program, Frame]:
+    """As `called`, by a call through rax: nothing tells where the function begins."""
+    made, frame = called(body, behind, **registers)
+    made.put(RETURN - 5, bytes.fromhex("909090ffd0"))
+    return made, frame
+
+
+@pytest.mark.parametrize(("behind", "slot", "rbx"), [
+    ("c3", 0, 7), ("f3c3", 0, 7), ("4883c410 5b c3", 3, 0x1111), ("8907 5b 31c0 c3", 1, 0x1111),
+    ("488d65f8 5b c9 c3", 5, 0x1111)])
+def test_where_only_an_epilogue_is_left(behind: str, slot: int, rbx: int) -> None:
+    made, frame = through_pointer("90" * 40 + "0f05", behind, rbp=STACK + 32, rbx=7)
+    made.words(STACK, *([0x1111] * slot), RETURN)
+    found = prologue_x86.step(made.context(), frame)
+    assert found is not None and (found.pc, found.cfa) == (RETURN, STACK + 8 * slot + 8)
+    assert found.registers[3] == rbx
+
+
+@pytest.mark.parametrize("behind", ["e800010000 c3", "7402 5b c3", "50 c3", "ffd0 c3",
+                                    "e9f00f0000"])
+def test_where_more_is_left(behind: str) -> None:
+    """A call, a jump: what comes then is not known."""
+    made, frame = through_pointer("90" * 40 + "0f05", behind)
+    made.words(STACK, RETURN, RETURN)
+    assert prologue_x86._ahead(made.context(), frame) is None
+
+
+def test_what_a_call_returns_to_has_the_calls_frame() -> None:
+    """A jump over the call leads there too, with another one: the call does not return."""
+    code = "85ff 7406 50 e800010000"
+    context, pc = at(tables.X86_64, code, "31ff c3")
+    for is_called, depth in ((True, 16), (False, 8)):
+        found = prologue_x86.state_at(context, CODE, pc, True, is_called)
+        assert found is not None and found.depth == depth
+
+
+def test_nothing_is_known_behind_a_function_without_a_frame() -> None:
+    """mov (%esp),%ebx; ret: its own return address, a stale one, proves nothing here."""
+    context, pc = at(tables.I386, "8b1c24 c3 6690 53 83ec0c", "90")
+    assert prologue_x86.state_at(context, CODE, pc, True) is None
+
+
+def test_a_function_behind_a_call_that_does_not_return() -> None:
+    made, frame = through_pointer("ffe0 31c0 e800010000 0f1f440000 0f1f00" + START, "90 90")
+    made.words(STACK, 10, 11, 0x1111, RETURN)
+    found = prologue_x86.step(made.context(), frame)
+    assert found is not None and (found.pc, found.cfa) == (RETURN, STACK + 32)
+
+
 def test_without_a_call_there_is_no_caller() -> None:
     made, frame = called(START)
     made.words(STACK, 10, 11, 12, RETURN - 1)

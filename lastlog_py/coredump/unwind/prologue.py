@@ -40,6 +40,7 @@ FAR = 512                   # bytes read of a function that starts before those
 MAX_RETURNS = 6             # crossed on the way back
 MAX_STARTS = 16             # tried for one frame
 GAP = 24                    # units between two allocations of one prologue, at most
+AROUND = 8                  # words on either side of a pc that may be mips16
 MAX_CHAIN = 1 << 24         # bytes of one frame
 PAGE = 4096
 
@@ -64,11 +65,12 @@ class _Place:
 class _Rule:
     """How to find a frame's caller."""
 
-    __slots__ = ("bases", "cut", "holders", "is_leaf", "kept", "saved", "start")
+    __slots__ = ("bases", "cut", "holders", "is_case", "is_leaf", "kept", "saved", "start")
 
     def __init__(self, start: int, walk: Walk, decoder: Decoder) -> None:
         self.start = start              # index of the code that it was read from
         self.cut = walk.cut             # where code began, between, that no way leads to
+        self.is_case = walk.is_case     # only a switch leads there
         self.bases = walk.bases()       # (register, what to add for the CFA), best first
         self.holders = walk.holders(decoder.ra)     # registers with the return address
         self.saved = walk.saved()       # register → offset from the CFA
@@ -79,7 +81,7 @@ class _Rule:
 def step(context: Context, frame: Frame) -> Frame | None:
     """The caller's frame; None where the code does not tell."""
     key = ("prologue", frame.pc, frame.exact)
-    known, decoder = context.cache.get(key), _decoder(context, frame.pc)
+    known, decoder = context.cache.get(key), _decoder(context, frame)
     if decoder is not None and isinstance(known, _Rule):
         caller, grade = _caller(context, frame, decoder, known)
         if grade == _CALL:
@@ -99,18 +101,31 @@ def step(context: Context, frame: Frame) -> Frame | None:
     return best or (_chained(context, frame, place) if place.decoder.back_chain else None)
 
 
-def _decoder(context: Context, pc: int) -> Decoder | None:
-    """The instruction set of the code at `pc`; None where prologues are not read."""
+def _decoder(context: Context, frame: Frame) -> Decoder | None:
+    """The instruction set of the frame's code; None where prologues are not read."""
     odd, even = _DECODERS.get(context.machine.family, (None, None))
+    if frame.pc & 1 or (even is not None and even.unit == 4 and frame.pc & 2):
+        return odd
     # An emulator's cores have mips16 pcs without bit 0; a multiple of 4 tells nothing then.
-    return odd if pc & 1 or (even is not None and even.unit == 4 and pc & 2) else even
+    if frame.exact and context.machine.abi == "o32" and _is_mips16(context, frame.pc):
+        return odd
+    return even
+
+
+def _is_mips16(context: Context, pc: int) -> bool:
+    """Whether the code around `pc` makes no sense as whole words."""
+    start = max(pc - 4 * AROUND, _mapping_start(context, pc) or pc)
+    code = context.memory.read(start, pc + 4 * AROUND - start)
+    words = struct.unpack_from(f"{'<' if context.machine.order == 'little' else '>'}"
+                               f"{len(code) // 4}I", code)
+    return 4 * sum(word >> 26 not in prologue_mips.USUAL for word in words) > len(words)
 
 
 # ---- the code
 
 def _place(context: Context, frame: Frame) -> _Place | None:
     machine = context.machine
-    decoder = _decoder(context, frame.pc)
+    decoder = _decoder(context, frame)
     pc = machine.code_address(frame.pc)
     low = _mapping_start(context, context.lookup(frame))
     if decoder is None or low is None or pc % decoder.unit:
@@ -157,21 +172,47 @@ def _rules(context: Context, frame: Frame, place: _Place) -> Iterator[_Rule]:
     if symbol is not None and is_sure:
         yield symbol
     may_be_leaf = place.is_exact
-    for start in _starts(place):
-        rule = _rule(context, place, start)
-        if rule is None:
-            continue
+    for rule in _found_rules(context, place):
         if may_be_leaf and not _is_active(context, frame, place, rule):
             may_be_leaf = False
             yield _leaf(context, place)
         yield rule
     if symbol is not None and not is_sure:
+        if may_be_leaf and not _is_active(context, frame, place, symbol):
+            may_be_leaf = False
+            yield _leaf(context, place)
         yield symbol
     if may_be_leaf:
         yield _leaf(context, place)
     far = _far_rule(context, place) if symbol is None else None
     if far is not None:
         yield far
+
+
+def _found_rules(context: Context, place: _Place) -> Iterator[_Rule]:
+    """The rules of the places where the function may start, the nearest first.
+
+    Room that is made without a return address being saved can be one more piece in the middle of a
+    function; a branch over its start tells.
+    """
+    piece = None
+    for start in _starts(place):
+        rule = _rule(context, place, start)
+        if rule is None:
+            continue
+        if piece is not None and not _is_joined(context, place, start, piece.start,
+                                                _function_end(place), is_sure=True):
+            yield piece
+            piece = None
+        if place.is_exact and place.decoder.ra not in rule.saved and piece is None:
+            piece = rule
+            continue
+        yield rule
+        if piece is not None:
+            yield piece
+            piece = None
+    if piece is not None:
+        yield piece
 
 
 def _symbol_rule(context: Context, place: _Place) -> _Rule | None:
@@ -201,8 +242,28 @@ def _rule(context: Context, place: _Place, start: int) -> _Rule | None:
     if not walk.run(start, place.index, place.is_exact):
         return None                     # the instructions do not fit: it was no code
     rule = _Rule(start, walk, place.decoder)
-    is_known = place.decoder.ra in rule.saved or (place.is_exact and rule.holders)
+    if _is_variable(context, place, rule):
+        rule.bases.sort(key=lambda base: base[0] != place.decoder.sp)
+    is_known = place.decoder.ra in rule.saved or _holders(place.decoder, rule, place.is_exact)
     return rule if rule.bases and is_known else None
+
+
+def _holders(decoder: Decoder, rule: _Rule, is_exact: bool) -> list[int]:
+    """Registers with the return address that still have it: behind a call, a callee's."""
+    return [holder for holder in rule.holders if is_exact or holder in decoder.preserved]
+
+
+def _is_variable(context: Context, place: _Place, rule: _Rule) -> bool:
+    """Whether the register that was seen to point into the frame does not do so all the time.
+
+    A frame pointer has one value throughout; and only a function that moves the stack pointer by
+    what is found at run time cannot do without.
+    """
+    if not rule.bases or rule.bases[0][0] == place.decoder.sp:
+        return False
+    walk = _walk(context, place)
+    walk.run(rule.start, min(_function_end(place) + 2, len(place.units)), False)
+    return rule.bases[0][0] in walk.busy and not walk.moves_freely
 
 
 def _leaf(context: Context, place: _Place) -> _Rule:
@@ -260,7 +321,8 @@ def _is_active(context: Context, frame: Frame, place: _Place, rule: _Rule) -> bo
     """Whether pc, in the first frame, is in the rule's function and not in a leaf behind it.
 
     It is when the link register is inside the function, which has called another then, or
-    agrees with what the function saved.  A function that saves nothing tells by its jumps only.
+    agrees with what the function saved, or when the saved address is behind a call of just this
+    function.  A function that saves nothing tells by its jumps only.
     """
     link = frame.registers.get(place.decoder.ra)
     end = _function_end(place)
@@ -270,17 +332,40 @@ def _is_active(context: Context, frame: Frame, place: _Place, rule: _Rule) -> bo
     at = context.machine.code_address(link)
     first = rule.start if is_whole or rule.cut is None else rule.cut
     called = (at - place.address) // place.decoder.unit
+    if _calls(context, place, link, rule.start + place.decoder.lead + 1, place.index):
+        return False                    # of code that begins behind the rule's
     if rule.cut != place.index and first < called <= end:
         return True
     caller, _ = _caller(context, frame, place.decoder, rule)
-    return caller is not None and context.machine.code_address(caller.pc) == at
+    if caller is not None and context.machine.code_address(caller.pc) == at:
+        return True
+    if rule.start < called <= first:    # the function before has called what pc is in
+        return False
+    if caller is not None and _calls(context, place, caller.pc, rule.start,
+                                     rule.start + place.decoder.lead):
+        return True
+    return place.decoder.pops_pc and rule.cut is None and not rule.is_case
 
 
-def _is_joined(context: Context, place: _Place, start: int, cut: int, end: int) -> bool:
-    """Whether a branch leads over `cut`, back or forth, inside of start to end."""
+def _calls(context: Context, place: _Place, pc: int, first: int, last: int) -> bool:
+    """Whether the call that returns to `pc` is known to be of code between two indexes."""
+    if not context.is_code(context.machine.code_address(pc)):
+        return False
+    target = call_site.target(context, pc)
+    return bool(target) and first <= (context.machine.code_address(target or 0)
+                                      - place.address) // place.decoder.unit <= last
+
+
+def _is_joined(context: Context, place: _Place, start: int, cut: int, end: int,
+               is_sure: bool = False) -> bool:
+    """Whether a branch leads over `cut`, back or forth, inside of start to end.
+
+    is_sure: only branches count that a way leads to.
+    """
     walk = _walk(context, place)
     walk.run(start, end, False)
-    return any(start < min(edge) < cut <= max(edge) < end for edge in walk.edges)
+    return any(start < min(where, to) < cut <= max(where, to) < end
+               for where, to, is_reached in walk.edges if is_reached or not is_sure)
 
 
 def _function_end(place: _Place) -> int:
@@ -320,7 +405,7 @@ def _return_address(context: Context, frame: Frame, decoder: Decoder, rule: _Rul
     offset = rule.saved.get(decoder.ra)
     if offset is not None:
         return _strip(context, _saved_word(context, cfa + offset))
-    for holder in rule.holders if frame.exact else []:
+    for holder in _holders(decoder, rule, frame.exact):
         if holder in frame.registers:
             return _strip(context, frame.registers[holder])
     return None

@@ -54,6 +54,8 @@ def _flow(walk: Walk, word: int, index: int) -> None:
         walk.branch(index + signed(word >> 5, 19))      # b.cond cbz cbnz
     elif word & 0x7e000000 == 0x36000000:
         walk.branch(index + signed(word >> 5, 14))      # tbz tbnz
+    elif word & 0xffe0001f == 0xd4200000:
+        walk.trap()                             # brk
     elif word & 0xfff00000 == 0xd5300000:
         walk.forget(word & 31)                  # mrs
 
@@ -184,6 +186,7 @@ def classify(units: tuple[int, ...], index: int) -> int:
             or (word & 0x3be00fe0 == 0x38000fe0 and word & 0x00100000)    # str …, [sp, -number]!
             or word & 0xffe0e3ff == 0xcb2063ff):                # sub sp, sp, register
         return ALLOCATES
+    # Branches, and brk with its like; not what only concerns the system.
     return ENDS_BLOCK if word >> 26 & 7 == 5 and word & 0xff000000 != 0xd5000000 else OTHER
 
 

@@ -37,6 +37,8 @@ def execute(walk: Walk, index: int) -> int:
         _conditional(walk, word, group)
     elif group < 2:
         _compute(walk, word, index)
+    elif word & 0xfff000f0 == 0xe7f000f0:
+        walk.trap()                             # udf
     elif group < 4:
         _transfer(walk, word, index)
     elif group == 4:
@@ -275,7 +277,9 @@ def classify(units: tuple[int, ...], index: int) -> int:
         return RETURNS
     is_flow = word & 0xffffffd0 == 0xe12fff10 or word & 0xfe000000 == 0xea000000
     sets_pc = word & 0xfc00f000 == 0xe000f000 or word & 0xfc10f000 == 0xe410f000
-    return ENDS_BLOCK if is_flow or sets_pc else OTHER
+    is_trap = word & 0xfff000f0 == 0xe7f000f0
+    return ENDS_BLOCK if is_flow or sets_pc or is_trap else OTHER
 
 
-DECODER = Decoder(4, SP, LR, PRESERVED, (FP, 7), execute, classify)
+DECODER = Decoder(4, SP, LR, PRESERVED, (FP, 7), execute, classify,
+                  pops_pc=True)

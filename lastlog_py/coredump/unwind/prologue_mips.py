@@ -16,9 +16,14 @@ from .prologue_walk import (
     signed,
 )
 
-__all__ = ["DECODER"]
+__all__ = ["DECODER", "USUAL"]
 
 SP, S8, RA = 29, 30, 31
+
+# Major opcodes that 32-bit programs have: all but the 64-bit ones, coprocessors 0, 2 and 3, and
+# what is reserved.
+USUAL = frozenset((*range(16), 17, *range(20, 24), 28, 31, *range(32, 39), *range(40, 44), 46, 48,
+                   49, 51, 53, 56, 57, 61))
 
 _SW, _SD, _LW, _LD = 43, 63, 35, 55
 _ADD_IMMEDIATE = (8, 9, 24, 25)                 # addi addiu daddi daddiu
@@ -107,6 +112,9 @@ def _plain(walk: Walk, word: int) -> None:
 
 def _special(walk: Walk, word: int, rs: int, rt: int) -> None:
     function, rd = word & 63, word >> 11 & 31
+    if _is_trap(word):
+        walk.trap()
+        return
     if function in _MOVES and (rs == 0 or rt == 0):
         if rs == rt:
             walk.constant(rd, 0)
@@ -118,6 +126,11 @@ def _special(walk: Walk, word: int, rs: int, rt: int) -> None:
         walk.add_registers(rd, rs, rt, -1)
     elif rd and function not in _NO_RESULT:
         walk.forget(rd)
+
+
+def _is_trap(word: int) -> bool:
+    """break; teq zero, zero"""
+    return word & 0xfc00003f == 13 or word == 0x34
 
 
 def _or_immediate(walk: Walk, rt: int, rs: int, number: int) -> None:
@@ -140,6 +153,7 @@ def _clobber(walk: Walk, word: int, op: int, rt: int) -> None:
         walk.forget(rt)                         # ext ins rdhwr; mfc
 
 
+# libgcc's __mips16_call_stub_… keep the return address in s2 and have no frame.
 def classify(units: tuple[int, ...], index: int) -> int:
     """What the instruction is to the search for a function's start."""
     word = units[index]
@@ -148,9 +162,9 @@ def classify(units: tuple[int, ...], index: int) -> int:
         return ALLOCATES if word & 0x8000 else OTHER
     if word == 0x03e00008:
         return RETURNS
-    if word & 0xffe0ffff in (0x03a0e823, 0x03a0e82f):
-        return ALLOCATES                        # subu sp,sp,register
-    return ENDS_BLOCK if _is_flow(word) else OTHER
+    if word & 0xffe0ffff in (0x03a0e823, 0x03a0e82f) or word == 0x03e09025:
+        return ALLOCATES                        # subu sp,sp,register; move s2,ra: see below
+    return ENDS_BLOCK if _is_flow(word) or _is_trap(word) else OTHER
 
 
 DECODER = Decoder(4, SP, RA, frozenset((*range(16, 24), S8)), (S8, 16, 17), execute, classify,

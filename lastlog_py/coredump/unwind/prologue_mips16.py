@@ -201,10 +201,12 @@ def _compute(walk: Walk, half: int, extension: int, after: int) -> None:
     number = walk.number(ry)
     if kind == 11 and number is not None:
         walk.constant(rx, -number)
+    elif kind == 5:
+        walk.trap()                             # break
     elif kind in (4, 6, 7):
         walk.forget(ry)                         # variable shifts
-    elif kind not in (1, 2, 3, 5, 10, 24, 25, 26, 27):
-        walk.forget(rx)                         # all but sdbbp slt sltu break cmp mult div
+    elif kind not in (1, 2, 3, 10, 24, 25, 26, 27):
+        walk.forget(rx)                         # all but sdbbp slt sltu cmp mult div
 
 
 # The upper five bits → what is done
@@ -235,7 +237,8 @@ def _classify(units: tuple[int, ...], index: int) -> int:
         return ALLOCATES                        # save; addiu sp
     if half & 0xff7f == 0xe820:
         return RETURNS                          # jr ra, jrc ra
-    return ENDS_BLOCK if half >> 11 in (2, 3, 4, 5) or half & 0xf81f == 0xe800 else OTHER
+    return ENDS_BLOCK if half >> 11 in (2, 3, 4, 5) or half & 0xf81f in (
+        0xe800, 0xe805) else OTHER              # the last is break
 
 
 def _classify_extended(units: tuple[int, ...], index: int) -> int:

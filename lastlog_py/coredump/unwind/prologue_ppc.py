@@ -22,6 +22,7 @@ __all__ = ["DECODER"]
 
 SP, LR = 1, 65
 
+TRAP = 0x7fe00008
 _MFLR, _MTLR = 0x7c0802a6, 0x7c0803a6
 _OR, _ADD, _SUBTRACT, _STWUX = 444, 266, 40, 183
 _SAVES = 24                             # instructions of an out-of-line save routine, at most
@@ -133,7 +134,9 @@ def _memory(walk: Walk, word: int, op: int, rt: int, ra: int) -> None:
 
 def _extended(walk: Walk, word: int, rt: int, ra: int) -> None:
     kind, rb = word >> 1 & 0x3ff, word >> 11 & 31
-    if word & 0xfc1fffff == _MFLR:
+    if word == TRAP:
+        walk.trap()
+    elif word & 0xfc1fffff == _MFLR:
         walk.move(rt, LR)
     elif word & 0xfc1fffff == _MTLR:
         walk.move(LR, rt)
@@ -174,7 +177,7 @@ def classify(units: tuple[int, ...], index: int) -> int:
         return RETURNS
     op = word >> 26
     is_flow = op in (16, 18) or (op == 19 and word >> 1 & 0x3ff in (16, 528))
-    return ENDS_BLOCK if is_flow else OTHER
+    return ENDS_BLOCK if is_flow or word == TRAP else OTHER
 
 
 DECODER = Decoder(4, SP, LR, frozenset(range(14, 32)), (31, 30), execute, classify,

@@ -21,6 +21,8 @@ from .prologue_walk import (
 __all__ = ["DECODER"]
 
 RA, SP, T0, S0 = 1, 2, 5, 8
+EBREAK, C_EBREAK = 0x00100073, 0x9002
+ROUTINE = 64                # halfwords of the longest way through __riscv_save_n
 
 
 def execute(walk: Walk, index: int) -> int:
@@ -137,8 +139,10 @@ def _jal(walk: Walk, word: int, index: int) -> None:
 
 def _save_routine(walk: Walk, target: int) -> None:
     """`jal t0, __riscv_save_n`: the start of functions built with -msave-restore."""
-    index = target
-    for _ in range(32):
+    around, index = walk.units, target
+    if not 0 <= target < len(around) - ROUTINE:         # libgcc's code is at the program's end
+        walk.units, index = _routine(walk, target), 0
+    for _ in range(ROUTINE):
         if not 0 <= index < len(walk.units) - 1 or walk.units[index] == 0x8282:     # jr t0
             break
         half = walk.units[index]
@@ -149,7 +153,27 @@ def _save_routine(walk: Walk, target: int) -> None:
             index += execute(walk, index)
         else:
             break
+    walk.units = around
     walk.forget(T0)
+
+
+def _routine(walk: Walk, target: int) -> tuple[int, ...]:
+    """The code of a routine that is outside of what was read."""
+    start, units = walk.address + 2 * target, []
+    for address in range(start, start + 2 * ROUTINE, walk.width):
+        word = walk.read(address)
+        if word is None:
+            break
+        units += [word >> shift & 0xffff for shift in range(0, 8 * walk.width, 16)]
+    return tuple(units)
+
+
+def _system(walk: Walk, word: int, index: int) -> None:
+    """Control registers, ecall; ebreak."""
+    if word == EBREAK:
+        walk.trap()
+    else:
+        _result(walk, word, index)
 
 
 def _jalr(walk: Walk, word: int, index: int) -> None:
@@ -167,7 +191,7 @@ def _register_jump(walk: Walk, register: int, is_call: bool) -> None:
 
 _WHOLE = {0x13: _op_immediate, 0x1b: _op_immediate_32, 0x37: _upper, 0x17: _result, 0x33: _op,
           0x3b: _result, 0x03: _load, 0x23: _store, 0x63: _branch, 0x6f: _jal, 0x67: _jalr,
-          0x2f: _result, 0x73: _result, 0x53: _float}
+          0x2f: _result, 0x73: _system, 0x53: _float}
 
 
 # ---- compressed instructions, by quadrant and the upper three bits
@@ -264,6 +288,8 @@ def _c_registers(walk: Walk, half: int, index: int) -> None:
     if rs == 0:
         if rd:
             _register_jump(walk, rd, bool(links))
+        elif links:
+            walk.trap()                         # c.ebreak
     elif links:
         walk.add_registers(rd, rd, rs)
     elif rd:
@@ -301,7 +327,7 @@ def _classify(units: tuple[int, ...], index: int) -> int:
         return ALLOCATES
     if word == 0x00008067:
         return RETURNS
-    return ENDS_BLOCK if word & 0x7f in (0x63, 0x67, 0x6f) else OTHER
+    return ENDS_BLOCK if word & 0x7f in (0x63, 0x67, 0x6f) or word == EBREAK else OTHER
 
 
 def _classify_compressed(half: int) -> int:
@@ -311,7 +337,7 @@ def _classify_compressed(half: int) -> int:
         return ALLOCATES                        # add sp, sp, register
     if half == 0x8082:
         return RETURNS
-    is_jump = half & 0xe07f == 0x8002 and half & 0xf80
+    is_jump = half == C_EBREAK or (half & 0xe07f == 0x8002 and half & 0xf80)
     return ENDS_BLOCK if is_jump or (half & 3 == 1 and half >> 13 in (5, 6, 7)) else OTHER
 
 

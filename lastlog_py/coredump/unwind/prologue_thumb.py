@@ -184,6 +184,8 @@ def _branch(walk: Walk, half: int, index: int) -> None:
     """13: conditional branches; undefined instructions and svc."""
     if half >> 8 & 15 < 14:
         walk.branch(index + 2 + signed(half, 8))
+    elif half & 0x0f00 == 0x0e00:
+        walk.trap()                             # udf
 
 
 def _jump(walk: Walk, half: int, index: int) -> None:
@@ -417,4 +419,5 @@ def _classify_wide(half: int, second: int) -> int:
     return ENDS_BLOCK if half & 0xf800 == 0xf000 and second & 0x8000 else OTHER
 
 
-DECODER = Decoder(2, SP, LR, PRESERVED, (R7, R11), execute, classify)
+DECODER = Decoder(2, SP, LR, PRESERVED, (R7, R11), execute, classify,
+                  pops_pc=True)

@@ -33,12 +33,13 @@ class Decoder:
     """One instruction set."""
 
     __slots__ = ("back_chain", "classify", "delay", "execute", "lead", "pointers",
-                 "preserved", "ra", "sp", "unit")
+                 "pops_pc", "preserved", "ra", "sp", "unit")
 
     def __init__(self, unit: int, sp: int, ra: int, preserved: frozenset[int],
                  pointers: tuple[int, ...], execute: Callable[[Walk, int], int],
                  classify: Callable[[tuple[int, ...], int], int],
-                 delay: int = 0, lead: int = 0, back_chain: bool = False) -> None:
+                 delay: int = 0, lead: int = 0, back_chain: bool = False,
+                 pops_pc: bool = False) -> None:
         self.unit = unit                # bytes: 2 or 4; code is read as a tuple of such numbers
         self.sp = sp
         self.ra = ra                    # the register a call leaves the return address in
@@ -49,14 +50,15 @@ class Decoder:
         self.delay = delay              # units of code that belong to the jump before them
         self.lead = lead                # instructions that may compute an allocation's size
         self.back_chain = back_chain    # the word at sp is the caller's sp
+        self.pops_pc = pops_pc          # functions return without putting ra back
 
 
 class Walk:
     """The state at one place in a function's code, moved forward by run()."""
 
     __slots__ = ("_dead", "_decoder", "_kept", "_pending", "_restoring", "_returns", "_snapshot",
-                 "_switch", "address", "cut", "edges", "index", "limit", "mask", "read", "slots",
-                 "units", "values", "width")
+                 "_switch", "address", "busy", "cut", "edges", "index", "is_case", "limit",
+                 "mask", "moves_freely", "read", "slots", "units", "values", "width")
 
     def __init__(self, decoder: Decoder, units: tuple[int, ...], address: int, width: int,
                  read: Callable[[int], int | None]) -> None:
@@ -70,7 +72,11 @@ class Walk:
         self.values: dict[int, Value] = {decoder.sp: (CFA, 0)}      # absent: still the caller's
         self.slots: dict[int, int] = {}     # offset from the CFA → caller's register kept there
         self.cut: int | None = None     # where code began that no way is seen to lead to
-        self.edges: list[tuple[int, int]] = []      # (from, to): branches made with a frame
+        self.is_case = False            # only a switch seems to lead here
+        # (from, to, whether a way is seen to lead there): branches made with a frame
+        self.edges: list[tuple[int, int, bool]] = []
+        self.moves_freely = False       # sp was moved by what is not known, or taken from elsewhere
+        self.busy: set[int] = set()     # of the pointers, those that are something else somewhere
         self._decoder = decoder
         self._dead = False              # nothing falls through to here
         self._returns = False           # and that is because of a return
@@ -130,7 +136,10 @@ class Walk:
     def set(self, register: int, value: Value) -> None:
         """The register has that value now."""
         if register == self._decoder.sp:
+            self.moves_freely |= value is None
             self._moved(self.values[register], value)
+        elif register in self._decoder.pointers and self.cut is None and not self.is_case:
+            self._used(register, value)
         if value == (CALLER, register):
             if register in self.values:
                 del self.values[register]
@@ -154,10 +163,12 @@ class Walk:
 
     def move(self, target: int, source: int) -> None:
         """target = source"""
+        self.moves_freely |= target == self._decoder.sp != source
         self.set(target, self.value(source))
 
     def add(self, target: int, source: int, number: int) -> None:
         """target = source + number"""
+        self.moves_freely |= target == self._decoder.sp != source
         value = self.value(source)
         if value is None or value[0] not in (CFA, CONSTANT):
             self.set(target, value if number == 0 else None)
@@ -222,7 +233,7 @@ class Walk:
     def branch(self, target: int) -> None:
         """It may go on at units[target]."""
         if self._has_frame() and len(self.edges) < MAX_PENDING:
-            self.edges.append((self.index, target))
+            self.edges.append((self.index, target, self.cut is None))
         if self.index < target <= self.limit and len(self._pending) < MAX_PENDING:
             self._pending.setdefault(target, self._state())
 
@@ -249,7 +260,17 @@ class Walk:
         """The function returns."""
         self._dead = self._returns = True
 
+    def trap(self) -> None:
+        """It ends here: compilers put a trap where nothing may come."""
+        self._dead = True
+        self._returns = False
+
     # ---- inside
+
+    def _used(self, register: int, value: Value) -> None:
+        """A register that may be the frame pointer is set."""
+        if value != (CALLER, register) and (value is None or value[0] != CFA):
+            self.busy.add(register)
 
     def _has_frame(self) -> bool:
         return self._kept is None and self.values[self._decoder.sp] != (CFA, 0)
@@ -265,6 +286,7 @@ class Walk:
         if self._dead:
             is_case = self._switch is not None and self._kept is None and not self._returns
             self.cut = index if state is None and not is_case else None
+            self.is_case = state is None and is_case
             state = state or self._switch or self._kept
             self._dead = False
             self._kept = self._restoring = None

@@ -1,6 +1,7 @@
 """A frame's caller on x86 and x86_64 where there is no call frame information.
 
-From a start that is known (an exported symbol, or the target of a call whose return address is
+Where only an epilogue is left, it tells by itself where the return address is.  Else, from a start
+that is known (an exported symbol, or the target of a call whose return address is
 found on the stack) the instructions up to the pc are decoded one after the other, and how far they
 move the stack pointer is added up: that says where the return address must be.  It is only believed
 when a call instruction of just that function precedes it.
@@ -58,6 +59,8 @@ SEARCHES, MAX_SHIFT = (512, 2048), 16
 PADDING = (b"\x90", b"\x66\x90", b"\x0f\x1f", b"\x66\x0f\x1f", b"\x66\x2e\x0f\x1f", b"\xcc",
            b"\x66\x66\x2e\x0f\x1f", b"\x2e\x8d", b"\x8d\xb4\x26", b"\x8d\x76\0", b"\x8d\x74\x26",
            b"\x8d\xb6", b"\x8d\xbc\x27")
+LEFT = 12                   # instructions of an epilogue
+RETURNS = (b"\xc3", b"\xf3\xc3", b"\xf2\xc3")
 BP = 5                      # as instructions number it
 FROM_BASE = (LEAVE, UNBASE)
 # Instruction's register number → DWARF's.
@@ -70,12 +73,18 @@ SAVED_32 = (3, 5, 6, 7)
 class State:
     """What is known of the frame at one instruction.  Depths in bytes below the CFA."""
 
-    __slots__ = ("bases", "depth", "saved")
+    __slots__ = ("bases", "depth", "is_guess", "saved")
 
-    def __init__(self, depth: int | None, bases: dict[int, int], saved: dict[int, int]) -> None:
+    def __init__(self, depth: int | None, bases: dict[int, int], saved: dict[int, int],
+                 is_guess: bool = False) -> None:
         self.depth = depth                  # of sp; None: only the bases tell
         self.bases = bases                  # register that was set from sp → depth
         self.saved = saved                  # register → depth of its slot
+        self.is_guess = is_guess            # behind a function's end, perhaps
+
+    def guessed(self, is_guess: bool) -> State:
+        """The same, as a guess."""
+        return State(self.depth, self.bases, self.saved, is_guess)
 
 
 def step(context: Context, frame: Frame) -> Frame | None:
@@ -95,8 +104,8 @@ def step(context: Context, frame: Frame) -> Frame | None:
     known = context.cache.get(("x86 start", frame.pc))
     likely = [known] if isinstance(known, int) else []
     likely += [pc - symbol[1]] if symbol else []
-    return _believed(context, frame, likely) \
-        or _believed(context, frame, _called(context, frame)) \
+    return _ahead(context, frame) \
+        or _believed(context, frame, _probable(context, frame, likely)) \
         or _first(context, frame, _behind_ends(context, frame.pc, SEARCHES[0])) \
         or _first(context, frame, _behind_ends(context, frame.pc, SEARCHES[1]))
 
@@ -112,6 +121,62 @@ def _is_start(context: Context, entry: int | None, pc: int) -> bool:
         if is_call or _is_end(found):
             return False
     return pc == entry
+
+
+def _ahead(context: Context, frame: Frame) -> Frame | None:
+    """The caller where nothing but an epilogue is left to do: pops, and the return."""
+    machine = context.machine
+    code = context.memory.read(frame.pc, LEFT * MARGIN)
+    registers, sp, at = dict(frame.registers), frame.registers[machine.SP], 0
+    for _ in range(LEFT):
+        found = decode(code, at, machine.bits == 64)
+        if found is None:
+            return None
+        if code[at:at + found.size] in RETURNS:
+            return _returned(context, registers, sp)
+        moved = _undone(context, registers, sp, found)
+        at += found.size
+        if moved is None or call_site.target(context, frame.pc + at) is not None:
+            return None                 # it does not end here
+        sp = moved
+    return None
+
+
+def _undone(context: Context, registers: dict[int, int], sp: int, found: Instruction
+            ) -> int | None:
+    """sp behind one instruction of an epilogue, which may restore a register; None: it is none."""
+    machine, numbers = context.machine, _numbers(context)
+    if found.kind in FROM_BASE:
+        base = registers.get(numbers[BP])
+        if base is None or (found.kind == UNBASE and found.register != BP):
+            return None
+        sp = base + (found.value if found.kind == UNBASE else 0)
+        found = Instruction(0, POP, BP) if found.kind == LEAVE else Instruction(0)
+    if found.kind == POP:
+        value = context.memory.word(sp)
+        if found.register >= 0 and value is not None:
+            registers[numbers[found.register]] = value
+        return sp + machine.word
+    if found.kind == MOVE and found.value > 0:
+        return sp + found.value
+    return sp if found.kind == OTHER else None
+
+
+def _returned(context: Context, registers: dict[int, int], sp: int) -> Frame | None:
+    """The caller if sp points to where the function returns."""
+    machine = context.machine
+    address = context.memory.word(sp)
+    if address is None or not context.is_code(address) \
+            or call_site.target(context, address) is None:
+        return None
+    registers[machine.PC], registers[machine.SP] = address, sp + machine.word
+    return Frame(address, registers, "prologue", sp + machine.word)
+
+
+def _probable(context: Context, frame: Frame, likely: list[int]) -> Iterator[int]:
+    """The starts that are likely, then those that calls lead to."""
+    yield from likely
+    yield from _called(context, frame)
 
 
 def _called(context: Context, frame: Frame) -> Iterator[int]:
@@ -159,7 +224,9 @@ def _may_spend(context: Context, instructions: int) -> bool:
 
 
 def _starts_in(code: bytes, at: int, end: int, wide: bool) -> list[int] | None:
-    """Offsets behind returns and jumps that no jump leads to; None: no instruction is at `end`."""
+    """Offsets behind returns, jumps and padded calls, which do not return, that no jump leads
+    to; None: no instruction is at `end`.
+    """
     starts, targets, is_dead = [], set(), False
     while at < end:
         found = decode(code, at, wide)
@@ -168,7 +235,9 @@ def _starts_in(code: bytes, at: int, end: int, wide: bool) -> list[int] | None:
         if is_dead and at not in targets and not _is_padding(code, at):
             starts.append(at)
         is_dead = is_dead and _is_padding(code, at)
+        is_call = code[at] == 0xE8
         at += found.size
+        is_dead = is_dead or (is_call and _is_padding(code, at))
         if found.kind == JUMP:
             targets.add(at + found.value)
         is_dead = is_dead or _is_end(found)
@@ -207,7 +276,7 @@ def _first(context: Context, frame: Frame, starts: list[int]) -> Frame | None:
 def _from_start(context: Context, frame: Frame, start: int, is_sure: bool = True
                 ) -> tuple[Frame | None, int]:
     """The caller's frame if the function begins at `start`, and what the call in it calls."""
-    state = state_at(context, start, frame.pc, is_sure)
+    state = state_at(context, start, frame.pc, is_sure, not frame.exact)
     cfa = _cfa(context, frame, state) if state is not None else None
     if state is None or cfa is None:
         return None, 0
@@ -215,7 +284,7 @@ def _from_start(context: Context, frame: Frame, start: int, is_sure: bool = True
     if address is None or not context.is_code(address):
         return None, 0
     called = call_site.target(context, address)
-    if called is None:
+    if called is None or (state.is_guess and called != start):
         return None, 0
     context.cache["x86 start", frame.pc] = start
     return _caller(context, frame, state, cfa, address), called
@@ -253,26 +322,30 @@ def _caller(context: Context, frame: Frame, state: State, cfa: int, address: int
     return Frame(address, registers, "prologue", cfa)
 
 
-def state_at(context: Context, start: int, pc: int, is_sure: bool) -> State | None:
+def state_at(context: Context, start: int, pc: int, is_sure: bool, is_called: bool = False
+             ) -> State | None:
     """The frame's state at `pc` of the function that begins at `start`; None: it is not known.
 
     is_sure: that there is such a function; then no pains are spared.
+    is_called: pc is where a call returns to: the call's state is asked for, not that of jumps.
     """
-    key = ("x86", start, pc)
+    key = ("x86", start, pc, is_called)
     if key not in context.cache:
         if pc - start > MAX_CODE or not _may_spend(context, A_WALK):
             return None
-        context.cache[key] = _walked(context, start, pc - start, is_sure)
+        context.cache[key] = _walked(context, start, pc - start, is_sure, is_called)
     found = context.cache[key]
     return found if isinstance(found, State) else None
 
 
-def _walked(context: Context, start: int, end: int, is_sure: bool) -> State | None:
+def _walked(context: Context, start: int, end: int, is_sure: bool, is_called: bool
+            ) -> State | None:
     """The state at offset `end`: by the ways that lead there, else by the last resort.
 
     Jumps back are only known on another pass, with the code behind the pc.
     """
-    walk = Walk(context.machine.word, SAVED_64 if context.machine.bits == 64 else SAVED_32)
+    walk = Walk(context.machine.word, SAVED_64 if context.machine.bits == 64 else SAVED_32,
+                is_called)
     code = _instructions(context, start, end, 0)
     found = walk.sweep(code, end, False)
     if found is not None or not is_sure:
@@ -301,33 +374,36 @@ def _instructions(context: Context, start: int, size: int, ahead: int
 class Walk:
     """What is known of the frame all over a function's code.  Offsets are from its start."""
 
-    __slots__ = ("jumps", "preserved", "word")
+    __slots__ = ("is_called", "jumps", "preserved", "word")
 
-    def __init__(self, word: int, preserved: tuple[int, ...]) -> None:
+    def __init__(self, word: int, preserved: tuple[int, ...], is_called: bool) -> None:
         self.word = word
         self.preserved = preserved
+        self.is_called = is_called      # the end is behind a call, whose state is asked for
         self.jumps: dict[int, State] = {}       # where jumps lead → the state there
 
     def sweep(self, code: list[tuple[int, Instruction]], end: int, guess: bool) -> State | None:
         """One pass.  guess: code that nothing leads to has the frame as it was at the last jump
         within the function: such code is reached by a switch, and no arguments are pushed then.
+        Where there was no switch it may be another function's.
         """
         state: State | None = State(self.word, {}, {})
-        body, there = state, state if end == 0 else None
+        body: State | None = None
+        has_switch, there = False, state if end == 0 else None
         for at, found in code:
             kind = found.kind
             if kind != OTHER and state is not None:
                 if kind in (JUMP, SWITCH) and state.depth != self.word:
-                    body = state
+                    body, has_switch = state, has_switch or kind == SWITCH
                 if kind == JUMP:
                     self.jump(state, at + found.value)
                 if _is_end(found):
-                    state = body if guess else None
+                    state = body.guessed(not has_switch) if guess and body else None
                 elif kind != JUMP:
                     state = self.moved(state, found)
-            state = self.jumps.get(at, state)
+            called, state = state, self.jumps.get(at, state)
             if at == end:
-                there = state
+                there = called if self.is_called else state
         return there
 
     def jump(self, state: State, target: int) -> None:
@@ -337,20 +413,20 @@ class Walk:
     def moved(self, state: State, found: Instruction) -> State:
         """The state after an instruction that touches sp."""
         depth, bases, word, saved = state.depth, state.bases, self.word, state.saved
-        kind = found.kind
+        kind, guess = found.kind, state.is_guess
         if kind in FROM_BASE:
             base = bases.get(BP if kind == LEAVE else found.register)
             more = word if kind == LEAVE else found.value
-            return State(None if base is None else base - more, bases, saved)
+            return State(None if base is None else base - more, bases, saved, guess)
         if depth is None or kind in (ALIGN, LOST):
-            return State(None, bases, saved)
+            return State(None, bases, saved, guess)
         if kind == BASE:
-            return State(depth, {**bases, found.register: depth - found.value}, saved)
+            return State(depth, {**bases, found.register: depth - found.value}, saved, guess)
         if kind in (PUSH, STORE):
             slot = depth + word if kind == PUSH else depth - found.value
             saved = self.kept(saved, found.register, slot)
         depth += {PUSH: word, CALL_NEXT: word, POP: -word, MOVE: -found.value}.get(kind, 0)
-        return State(depth, bases, saved)
+        return State(depth, bases, saved, guess)
 
     def kept(self, saved: dict[int, int], register: int, depth: int) -> dict[int, int]:
         """`saved` with a register that is put at `depth`, if it still was the caller's."""
