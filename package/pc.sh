@@ -12,14 +12,15 @@ cd "$(dirname "$0")/.."
 TOOLS='qemu-system-x86 qemu-system-mips e2fsprogs gcc libelf1 chromium busybox-static shellcheck
 lua5.1 elfutils gdb gdb-multiarch musl-tools time'
 
-# The compilers and the emulator for programs of other machines, which crash in tests.
-CROSS='g++ libc6-dev qemu-user gcc-mips-linux-gnu gcc-mipsel-linux-gnu gcc-arm-linux-gnueabihf
-gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu gcc-powerpc-linux-gnu libc6-dev-mips-cross
-libc6-dev-mipsel-cross libc6-dev-armhf-cross libc6-dev-arm64-cross libc6-dev-riscv64-cross
-libc6-dev-powerpc-cross'
-
-# What cores are compared with.
-REFERENCES='gdb gdb-multiarch elfutils'
+# The compilers and the emulator for programs of other machines, which crash in tests, and the
+# library that is a reference for lzo.
+CROSS='g++ libc6-dev lib32gcc-12-dev qemu-user gcc-mips-linux-gnu gcc-mipsel-linux-gnu
+gcc-mips64-linux-gnuabi64 gcc-mips64el-linux-gnuabi64 libn32gcc-12-dev-mips64el-cross
+gcc-arm-linux-gnueabihf gcc-arm-linux-gnueabi gcc-aarch64-linux-gnu gcc-riscv64-linux-gnu
+gcc-powerpc-linux-gnu libc6-dev-mips-cross libc6-dev-mipsel-cross libc6-dev-mips64-cross
+libc6-dev-mips64el-cross libc6-dev-mipsn32-mips64el-cross libc6-dev-armhf-cross
+libc6-dev-armel-cross libc6-dev-arm64-cross libc6-dev-riscv64-cross libc6-dev-powerpc-cross
+liblzo2-2'
 
 say() {
 	echo "lastlog: $*" >&2
@@ -45,7 +46,6 @@ tools() {
 	command -v dpkg-query >/dev/null || return 0
 	need "$TOOLS"
 	need "$CROSS"
-	need "$REFERENCES"
 }
 
 # Tests that need what is missing are skipped and say so.
