@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from tests.fuzz.targets import Target
+from tests.fuzz.target import Target
 
 __all__ = ["inputs", "run"]
 

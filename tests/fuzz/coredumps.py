@@ -6,7 +6,6 @@ A target takes bytes and must not raise; what it is given is hostile by nature.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 from lastlog_py.coredump import reading, words
 from lastlog_py.coredump.backtrace import Limits, backtrace
@@ -20,6 +19,7 @@ from lastlog_py.coredump.shape import is_whole
 from lastlog_py.coredump.signature import signature
 from tests.coredump import corefile, tables
 from tests.coredump.corefile import KINDS, Kind
+from tests.fuzz.target import Target
 
 MACHINES = (tables.X86_64, tables.I386, tables.ARM, tables.ARMEB, tables.AARCH64, tables.RISCV64,
             tables.MIPS, tables.MIPS_N32, tables.PPC)
@@ -162,7 +162,8 @@ def exidx_seeds() -> list[bytes]:
     return [_seed_table(index, True) for index in (2, 3)]
 
 
-# Name → (what runs, what to start from)
-TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], list[bytes]]]] = {
-    "core": (core, core_seeds), "record": (record, record_seeds), "maps": (maps, maps_seeds),
-    "code": (code, code_seeds), "cfi": (cfi, cfi_seeds), "exidx": (exidx, exidx_seeds)}
+TARGETS = {
+    "core": Target(core, core_seeds, 8192), "core-record": Target(record, record_seeds),
+    "maps": Target(maps, maps_seeds), "code": Target(code, code_seeds, quick=200),
+    "cfi": Target(cfi, cfi_seeds, 6144, quick=100),
+    "exidx": Target(exidx, exidx_seeds, 6144, quick=100)}
