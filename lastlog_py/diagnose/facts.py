@@ -17,7 +17,7 @@ from .line import Line
 from .pattern import Pattern
 from .symbol import CALLER, PLACE
 
-__all__ = ["boot_facts", "fault_facts", "oom_facts", "read_errors"]
+__all__ = ["boot_facts", "fault_facts", "of_a_program", "oom_facts", "read_errors"]
 
 # Red Hat's kernels put dashes behind the flags.
 _TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)(?: ?-{2,20})?(?: T)?) +"
@@ -75,6 +75,10 @@ _FAULT_FACTS = (
     Pattern(r"NMI backtrace for cpu (?P<cpu>\d{1,4})", "NMI backtrace for cpu "),
 )
 
+# The line of the registers that tells the processor's mode, and what it holds while a program
+# runs: x86's (32 bits) stack segment __USER_DS, mips' and arm's words, powerpc's bit.
+_MODES = {"DS: ": " SS: 007b", "Status: ": "\tUSER", "Flags: ": " Mode USER_", "MSR: ": "PR,"}
+
 # Groups that name the same place: its parts must come from one line.
 _PLACES = (frozenset({"name", "bare", "nowhere"}), frozenset({"caller_name", "caller_bare"}))
 
@@ -115,6 +119,13 @@ def fault_facts(lines: Sequence[Line]) -> dict[str, str]:
             if found and not _answered(found.groupdict().keys(), facts.keys()):
                 facts = {**_groups(found), **facts}
     return facts
+
+
+def of_a_program(lines: Sequence[Line]) -> bool:
+    """Whether the first registers in the lines are a program's, not the kernel's."""
+    texts = (line.text.lstrip() for line in lines)
+    first = next((text for text in texts if text.startswith(tuple(_MODES))), "")
+    return any(first.startswith(start) and mode in first for start, mode in _MODES.items())
 
 
 def _in_question(patterns: Iterable[Pattern], lines: Iterable[Line]) -> list[re.Pattern[str]]:

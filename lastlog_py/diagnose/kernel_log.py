@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..record import Frame, Kernel
-from .facts import boot_facts, fault_facts, oom_facts, read_errors
+from .facts import boot_facts, fault_facts, of_a_program, oom_facts, read_errors
 from .line import Line, last_time, lines_of
 from .pattern import Pattern
-from .plumbing import below_interrupt, finds_only, informative
+from .plumbing import below_interrupt, finds_only, informative, waits_only
 from .reports import MOMENT, Report, close, left_before, reports
 from .rules import HANGS
 from .suspects import Suspect, last_suspect, may_hold_suspects
@@ -45,6 +45,7 @@ _SUSPICIOUS_LINES = 300
 
 _NO_CULPRIT = frozenset({"oom", "init-died", "no-root"})
 _OF_A_PLACE = frozenset({"name", "bare", "nowhere", "offset", "module"})
+_OF_REGISTERS = _OF_A_PLACE | {"counter", "caller_name", "caller_bare"}
 # What the report of a sleeping task tells only of the processors, where it tells of them at all.
 _OF_A_PROCESSOR = _OF_A_PLACE | {"cpu", "counter", "address", "process", "pid"}
 
@@ -177,7 +178,7 @@ def _cause_of_panic(panic: Report, earlier: Sequence[Report]) -> Report:
     if not causes:
         return panic
     cause = _first_of_chain(causes)
-    if cause.grade == "oom":
+    if cause.grade == "oom" and panic.cause == "oom" and not panic.cut:
         cause = cause._replace(message=panic.message)
     if cause.grade == "rest" and panic.rule and panic.cause in panic.rule.after:
         cause = cause._replace(cause=panic.cause, message=panic.message)
@@ -187,7 +188,7 @@ def _cause_of_panic(panic: Report, earlier: Sequence[Report]) -> Report:
 def _may_lead(report: Report, panic: Report) -> bool:
     rule = panic.rule
     assert rule is not None
-    if report.cut_by_panic and report.grade == "fatal" and not rule.pattern.regex:
+    if report.cut_by_panic and report.grade == "fatal" and (panic.cut or not rule.pattern.regex):
         return True
     if not rule.after & {report.grade, report.cause}:
         return False
@@ -264,8 +265,10 @@ def _first_of_whole(before: Sequence[Line], frames: Sequence[Frame]) -> Place | 
 
 def _shown(where: Place | None, frames: Sequence[Frame], facts: dict[str, str],
            report: Report) -> Place | None:
-    """The place that a reader looks for: not of a check, but of who failed it."""
-    if where and not (finds_only(where.function) and not where.module):
+    """The place that a reader looks for: not of a check, but of who failed it; not of a lock, but
+    of who waits for it."""
+    only = waits_only if report.cause in HANGS else finds_only
+    if where and (where.module or not only(where.function)):
         return where
     return (place(facts, "said_") or _first_place(frames) or where
             or (place(fault_facts(report.panic_lines)) if report.cause in HANGS else None))
@@ -287,12 +290,21 @@ def _said(kernel: Kernel, facts: dict[str, str]) -> Kernel:
 
 def _facts(report: Report) -> dict[str, str]:
     """What the report says; its first line goes before the rest."""
-    facts = {**fault_facts(report.before), **fault_facts(report.lines)}
+    told = fault_facts(report.lines)
+    if _in_trace(report) or of_a_program(report.lines):
+        told = _without(told, _OF_REGISTERS)
+    facts = {**fault_facts(report.before), **told}
     if report.cause == "hung-task":
         facts = _without(facts, _OF_A_PROCESSOR)
     elif "name" in report.fields or "bare" in report.fields:
         facts = _without(facts, _OF_A_PLACE)
     return {**facts, **report.fields}
+
+
+def _in_trace(report: Report) -> bool:
+    """Whether its registers are those that a call trace holds: not what went wrong, but what was
+    interrupted for it, or called the kernel.  Of a hang that is what hung."""
+    return report.grade in ("panic", "oom") and report.cause not in HANGS
 
 
 def _without(facts: dict[str, str], names: frozenset[str]) -> dict[str, str]:
@@ -317,7 +329,8 @@ def _counter(facts: dict[str, str]) -> Place | None:
 def _first_place(frames: Sequence[Frame]) -> Place | None:
     """The innermost frame that says something, but not that it found something wrong."""
     said = informative(frames)
-    frame = next((each for each in said if each.module or not finds_only(each.function)),
+    frame = next((each for each in said if each.module or not (
+        finds_only(each.function) or waits_only(each.function))),
                  said[0] if said else None)
     return Place(frame.function, frame.offset, frame.module) if frame else None
 

@@ -37,7 +37,7 @@ TRAPS = """
     do_serror arm64_serror_panic arm64_is_fatal_ras_serror el1_error* el1h_64_error* __pi_*
     do_trap_* handle_exception handle_page_fault ___do_page_fault bad_page_fault* ___bad_page_fault*
     data_access_common* instruction_access_common* program_check_* machine_check_*
-    unrecoverable_exception
+    unrecoverable_exception panic_bad_stack handle_bad_stack __bad_stack
 """
 
 # What found the hang out, up to the interrupt it did so in.
@@ -79,9 +79,10 @@ INTERRUPTS = """
     __do_softirq_own_stack do_softirq_own_stack __local_bh_enable_ip handle_softirqs run_ksoftirqd
     invoke_softirq call_softirq net_rx_action __napi_poll napi_poll tasklet_action*
     riscv_intc_irq handle_riscv_irq riscv_timer_interrupt plic_handle_irq
+    ____do_softirq call_timer_fn expire_timers __run_timers* run_timer_base run_timer_softirq
 """
 
-# How a task or a system call begins, and how a task sleeps.
+# How a task, a system call or a module begins, and how a task sleeps.
 ENTRIES = """
     kthread worker_thread process_one_work process_scheduled_works rescuer_thread
     smpboot_thread_fn ret_from_fork* ret_from_kernel_thread kernel_thread* start_kernel
@@ -95,6 +96,8 @@ ENTRIES = """
     tracesys* ret_to_user work_pending do_work_pending slow_work_pending work_resched
     work_notifysig* do_notify_resume exit_to_user_mode* prepare_exit_to_usermode
     exit_to_usermode_loop ret_from_syscall* ret_from_kernel_user_thread do_trap_ecall_u
+    do_SYSENTER_32 do_int80_emulation i386_start_kernel startup_32_smp
+    do_init_module load_module init_module_from_file idempotent_init_module
 """
 SLEEPING = """
     __schedule schedule schedule_timeout schedule_timeout_* schedule_preempt_disabled __switch_to
@@ -109,11 +112,18 @@ SLEEPING = """
 FINDERS = """
     __list_add_valid* __list_del_entry_valid* list_add_corruption list_del_corruption
     spin_bug spin_dump rwlock_bug bad_page check_preemption_disabled debug_smp_processor_id
-    refcount_* __schedule_bug kasan_* print_report print_address_description* kfence_* __ubsan_*
-    ubsan_epilogue
+    refcount_* __refcount_* __schedule_bug kasan_* print_report print_address_description*
+    kfence_* __ubsan_* ubsan_epilogue
     usercopy_abort __check_heap_object __check_object_size fortify_panic __fortify_panic
     schedule_hrtimeout* usleep_range* msleep* do_exit make_task_dead rewind_stack_*
     warn_bogus_irq_restore __might_sleep ___might_sleep __might_resched check_panic_on_oom
+"""
+
+# How a processor waits for a lock: hashed, but of a hang not shown as the place.
+WAITING = """
+    queued_spin_lock_slowpath native_queued_spin_lock_slowpath __pv_queued_spin_lock_slowpath
+    queued_read_lock_slowpath queued_write_lock_slowpath do_raw_spin_lock do_raw_read_lock
+    do_raw_write_lock __raw_spin_lock* _raw_spin_lock* _raw_read_lock* _raw_write_lock*
 """
 
 
@@ -138,6 +148,7 @@ def _table(*groups: str) -> Table:
 _WATCHDOGS = _table(WATCHDOGS)
 _DOORS = _table(DOORS)
 _FINDERS = _table(FINDERS)
+_WAITING = _table(WAITING)
 _PLUMBING = _table(REPORTING, TRAPS, WATCHDOGS, DOORS, INTERRUPTS, ENTRIES, SLEEPING)
 
 
@@ -154,6 +165,11 @@ def is_plumbing(frame: Frame) -> bool:
 def finds_only(function: str) -> bool:
     """Whether the function of the kernel itself only found out what its caller did wrong."""
     return _FINDERS.holds(Frame(function, None, None, True))
+
+
+def waits_only(function: str) -> bool:
+    """Whether the function of the kernel itself only waits for what another one does not give."""
+    return _WAITING.holds(Frame(function, None, None, True))
 
 
 def informative(frames: Iterable[Frame]) -> list[Frame]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from .line import Line
 from .pattern import Pattern
 from .rule import PanicRule, Rule
-from .rules import fault_rule, fault_rules, panic_rule
+from .rules import cut_panic_rule, fault_rule, fault_rules, panic_rule
 
 __all__ = ["MOMENT", "Report", "close", "left_before", "reports"]
 
@@ -42,6 +42,7 @@ class Report(NamedTuple):
     lines: Sequence[Line]
     rule: PanicRule | None = None   # of a panic
     cut_by_panic: bool = False      # a panic interrupts the report
+    cut: bool = False               # of a panic: the log ends amid its message
     panic_lines: Sequence[Line] = ()        # of that panic: it may print the report's trace
     before: Sequence[Line] = ()     # of a panic: what is left of the report it followed from,
                                     # whose start fell out of the log
@@ -75,7 +76,7 @@ def _marks(lines: Sequence[Line]) -> list[tuple[int, Report | None]]:
     for index, line in enumerate(lines):
         if marks and marks[-1][1] and line.text.startswith(_END):
             marks.append((index, None))
-        report = _report(line, rules)
+        report = _report(line, rules, last=index == len(lines) - 1)
         if not report:
             continue
         running = marks[-1][1] if marks else None
@@ -86,13 +87,17 @@ def _marks(lines: Sequence[Line]) -> list[tuple[int, Report | None]]:
     return marks
 
 
-def _report(line: Line, rules: Sequence[Rule]) -> Report | None:
-    """The report that begins with this line; rules: for those that the log may hold."""
+def _report(line: Line, rules: Sequence[Rule], last: bool) -> Report | None:
+    """The report that begins with this line; rules: for those that the log may hold; last: the
+    log may end amid the line."""
     panic = _PANIC.match(line.text)
     if panic:
         message = panic["message"].strip()[:_MESSAGE]
         panic_is, match = panic_rule(message)
-        return Report(panic_is.cause, "panic", message, _fields(match), [line], panic_is)
+        cut = None if panic_is.pattern.regex or not last else cut_panic_rule(message)
+        panic_is = cut or panic_is
+        return Report(panic_is.cause, "panic", message, _fields(match), [line], panic_is,
+                      cut=cut is not None)
     fault = fault_rule(line.text, rules)
     if not fault:
         return None

@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .pattern import Pattern
 from .rule import PanicRule, Rule, panic
 from .rules_cpu import ARM_DIES, MIPS, POWERPC, RISCV, SHARED, X86, X86_DIES
 from .rules_kernel import BUGS, DIES, HANGING, ODD, OUT_OF_MEMORY, REST
 from .symbol import PLACE
 
-__all__ = ["FAULTS", "HANGS", "PANICS", "fault_rule", "fault_rules", "panic_rule"]
+__all__ = ["FAULTS", "HANGS", "PANICS", "cut_panic_rule", "fault_rule", "fault_rules",
+           "panic_rule"]
 
 HANGS = frozenset({"soft-lockup", "hard-lockup", "hung-task", "rcu-stall", "watchdog"})
 
@@ -45,7 +47,8 @@ PANICS = (
           r"|.{0,40}[Cc]ache error|.{0,40}[Hh]ardware error|.{0,20}bus error"
           r"|Timeout: Not all CPUs entered", "SError", "achine ", "ache error", "ardware error",
           "bus error", "Not all CPUs", after=("bus-error", "rest")),
-    panic("bus-error", r"NMI: Not continuing|NMI: IOCK|NMI IOCK", "NMI"),
+    panic("bus-error", r"NMI:? IOCK", "NMI"),
+    panic("other", r"NMI: Not continuing", "NMI: Not", after=("bus-error",), within=10.0),
     # hpwdt's words for its pretimeout begin "An NMI occurred"
     panic("watchdog", r"(?i:.{0,40}watchdog)|An NMI occurred", after=("watchdog", "hard-lockup")),
     panic("init-died", r"Attempted to kill init!", "kill init!", after=_FATAL, within=10.0, pid=1),
@@ -59,6 +62,28 @@ PANICS = (
           r"|Attempted to kill the idle task|.{0,40}panic_on_oops|Fatal error|Recursive",
           "Fatal e", "Aiee, ", "kill the idle task", "panic_on_oops", "Recursive", after=_FATAL),
     panic("other", r""),
+)
+
+
+# What panics say, to tell of a message that a log ends amid what it may have been.
+_MESSAGES = (
+    "sysrq triggered crash", "Out of memory", "System is deadlocked on memory",
+    "softlockup: hung tasks", "hung_task: blocked tasks", "RCU Stall", "Hard LOCKUP",
+    "Watchdog detected hard LOCKUP on cpu", "panic_on_warn set", "kernel: panic_on_warn set",
+    "KASAN: panic_on_warn set", "KFENCE: panic_on_warn set", "UBSAN: panic_on_warn set",
+    "kasan.fault=panic set", "scheduling while atomic: panic_on_warn set",
+    "stack-protector: Kernel stack is corrupted in: ",
+    "corrupted stack end detected inside scheduler", "kernel stack overflow",
+    "Kernel stack overflow", "Asynchronous SError Interrupt", "Machine check",
+    "Fatal machine check", "Fatal local machine check", "Fatal hardware error",
+    "Timeout: Not all CPUs entered", "NMI: IOCK", "NMI: Not continuing",
+    "Software Watchdog Timer expired", "watchdog pretimeout event", "An NMI occurred",
+    "Attempted to kill init!", "Attempted to kill the idle task!", "VFS: Unable to mount root fs",
+    "No working init found", "No init found", "Requested init / failed", "BUG!",
+    "Fatal exception", "Aiee, killing interrupt handler!", "Fatal error", "Recursive",
+    "Oops: Fatal exception", "Oops - BUG: Fatal exception", "Oops - Fatal exception",
+    "Oops - undefined instruction: Fatal exception", "synchronous external abort: Fatal exception",
+    "Unrecoverable exception", "Unrecoverable machine check",
 )
 
 
@@ -79,3 +104,18 @@ def fault_rule(text: str, rules: Sequence[Rule]) -> tuple[Rule, re.Match[str]] |
 def panic_rule(message: str) -> tuple[PanicRule, re.Match[str]]:
     """The rule for what stands behind "Kernel panic - not syncing: "; the last fits all."""
     return next((rule, found) for rule in PANICS if (found := rule.pattern.match(message)))
+
+
+def cut_panic_rule(message: str) -> PanicRule | None:
+    """The rule for a message of which only the beginning is left: a cause only where all that it
+    may have been have the same; None: it is the beginning of none."""
+    last = message.rpartition(": ")[2]      # behind what died
+    rules = {panic_rule(whole)[0] for whole in _MESSAGES if whole.startswith((message, last))}
+    if not rules:
+        return None
+    causes = {rule.cause for rule in rules}
+    of_init = {rule.pid for rule in rules}
+    return PanicRule(Pattern(re.escape(message)), causes.pop() if len(causes) == 1 else "other",
+                     frozenset().union(*(rule.after for rule in rules)),
+                     min(rule.within for rule in rules),
+                     of_init.pop() if len(of_init) == 1 else None)

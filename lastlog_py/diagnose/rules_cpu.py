@@ -36,6 +36,9 @@ X86 = (
           r"|double fault|Bad pagetable|invalid TSS)[^:]{0,20}: [0-9a-f]{4} \[#",
           "stack segment", "alignment check", "segment not present", "bounds", "double fault",
           "Bad pagetable", "invalid TSS"),
+    # kernel/nmi.c; before v3.4 in traps.c with "Uhhuh. " or nothing before it
+    fault("bus-error", r"NMI: (?:PCI system error|memory parity error|IOCK error)", "NMI: ",
+          grade="warning"),
 )
 
 # arm, arm64, mips, riscv: mm/fault.c.  The aborts are printed for programs too, which are killed

@@ -83,7 +83,7 @@ def traces(lines: Iterable[Line], begun: bool = False) -> Iterator[tuple[Frame, 
     for texts in _trace_texts((line.text for line in lines), begun):
         frames: list[Frame] = []
         for text in texts:
-            frames += _arm_frames(text, first=not frames) or _frames(text)
+            frames += _arm_frames(text, frames) or _frames(text)
         if frames:
             yield tuple(frames)
 
@@ -126,11 +126,16 @@ def _frame(where: Place, reliable: bool) -> Frame:
     return Frame(*where, reliable=reliable and where.offset != "0x0")
 
 
-def _arm_frames(text: str, first: bool) -> list[Frame]:
-    """The caller a line names; on the trace's first line also the callee before it."""
+def _arm_frames(text: str, above: Sequence[Frame]) -> list[Frame]:
+    """The caller a line names; on the trace's first line also the callee before it.
+
+    In Thumb, whose addresses are odd, 0x1 is the offset 0.  From the function it names wrongly
+    the unwinder goes astray: a bare address above it may be of anything.
+    """
     found = _ARM_FRAME.match(text)
     if not found:
         return []
     groups = found.groupdict()
-    places = [place(groups, "callee_") if first else None, place(groups)]
-    return [_frame(each, True) for each in places if each]
+    places = [place(groups, "callee_") if not above else None, place(groups)]
+    astray = bool(above) and above[-1].offset in ("0x0", "0x1") and found["bare"] is not None
+    return [_frame(each, each.offset != "0x1" and not astray) for each in places if each]
