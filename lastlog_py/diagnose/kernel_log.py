@@ -188,7 +188,7 @@ def _cause_of_panic(panic: Report, earlier: Sequence[Report]) -> Report:
 def _may_lead(report: Report, panic: Report) -> bool:
     rule = panic.rule
     assert rule is not None
-    if report.cut_by_panic and report.grade == "fatal" and (panic.cut or not rule.pattern.regex):
+    if report.cut_by_panic and report.grade == "fatal" and not rule.pattern.regex:
         return True
     if not rule.after & {report.grade, report.cause}:
         return False

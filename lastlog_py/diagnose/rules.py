@@ -65,7 +65,7 @@ PANICS = (
 )
 
 
-# What panics say, to tell of a message that a log ends amid what it may have been.
+# What panics say: a message that a log ends amid may have been any of these that begin with it.
 _MESSAGES = (
     "sysrq triggered crash", "Out of memory", "System is deadlocked on memory",
     "softlockup: hung tasks", "hung_task: blocked tasks", "RCU Stall", "Hard LOCKUP",
@@ -114,8 +114,7 @@ def cut_panic_rule(message: str) -> PanicRule | None:
     if not rules:
         return None
     causes = {rule.cause for rule in rules}
-    of_init = {rule.pid for rule in rules}
-    return PanicRule(Pattern(re.escape(message)), causes.pop() if len(causes) == 1 else "other",
+    pids = {rule.pid for rule in rules}
+    return PanicRule(Pattern(""), causes.pop() if len(causes) == 1 else "other",
                      frozenset().union(*(rule.after for rule in rules)),
-                     min(rule.within for rule in rules),
-                     of_init.pop() if len(of_init) == 1 else None)
+                     min(rule.within for rule in rules), pids.pop() if len(pids) == 1 else None)

@@ -1,8 +1,9 @@
 """How each architecture words the faults of its processors; v3.x to v6.12.
 
-Sources: arch/x86/mm/fault.c and kernel/traps.c, arch/arm{,64}/mm/fault.c and kernel/traps.c,
-arch/mips/mm/fault.c, kernel/traps.c and kernel/unaligned.c, arch/riscv/mm/fault.c and
-kernel/traps.c, arch/powerpc/mm/fault.c, kernel/traps.c and kernel/watchdog.c.
+Sources: arch/x86/mm/fault.c, kernel/traps.c and kernel/nmi.c, arch/arm{,64}/mm/fault.c and
+kernel/traps.c, arch/mips/mm/fault.c, kernel/traps.c and kernel/unaligned.c,
+arch/riscv/mm/fault.c and kernel/traps.c, arch/powerpc/mm/fault.c, kernel/traps.c and
+kernel/watchdog.c.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ X86 = (
           r"|double fault|Bad pagetable|invalid TSS)[^:]{0,20}: [0-9a-f]{4} \[#",
           "stack segment", "alignment check", "segment not present", "bounds", "double fault",
           "Bad pagetable", "invalid TSS"),
-    # kernel/nmi.c; before v3.4 in traps.c with "Uhhuh. " or nothing before it
-    fault("bus-error", r"NMI: (?:PCI system error|memory parity error|IOCK error)", "NMI: ",
+    # kernel/nmi.c
+    fault("bus-error", r"NMI: (?:PCI system error|IOCK error)", "NMI: PCI", "NMI: IOCK",
           grade="warning"),
 )
 

@@ -15,6 +15,7 @@ from . import contents, crashlog, journal_records, pstorefs, ramoops
 from .compression import TITLE, begins, complaint, unpack
 from .geometry import Geometry
 from .journal import MAGIC, Entry, scan
+from .marks import MTDOOPS
 
 __all__ = ["read_again", "records"]
 
@@ -80,7 +81,9 @@ def _read_crashlog(_name: str, data: bytes, _given: Sequence[Geometry]) -> Found
 
 
 def _is_packed(_name: str, data: bytes) -> bool:
-    return begins(data, 0)
+    """Whether it begins as packed data does, and not as a big-endian slot of mtdoops, whose number
+    may look like the one and whose magic does not like the other."""
+    return begins(data, 0) and int.from_bytes(data[4:8], "big") not in MTDOOPS
 
 
 def _read_packed(name: str, data: bytes, _given: Sequence[Geometry]) -> Found:

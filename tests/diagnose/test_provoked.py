@@ -200,6 +200,7 @@ def test_every_medium_gives_a_crash_the_same_signature() -> None:
                 signatures[key].add(record.signature)
     assert {key: len(found) for key, found in signatures.items()} == dict.fromkeys(signatures, 1)
     assert media["x86_64", "lkdtm_BUG"] == {"ramoops", "mtdoops", "pstore_blk"}
+    assert media["mips", "lkdtm_BUG"] == {"ramoops", "mtdoops"}
     assert media["arm64", "lkdtm_BUG"] == {"ramoops", "pstore_blk"}
 
 

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from lastlog_py.medium import mtdoops
+from lastlog_py.medium import dump, mtdoops
 from lastlog_py.medium.geometry import Geometry
 from tests import foreign, samples
 from tests.foreign import PAGE, log, slot, unused
@@ -29,6 +29,13 @@ def test_a_real_partition() -> None:
         assert record.text.encode() == text
     assert oldest.time == pytest.approx(1795379392.402018, abs=1e-6)
     assert mtdoops.read(region).problems == []
+
+
+def test_a_big_endian_partition_is_no_packed_data() -> None:
+    region = samples.region("t05_mips_mtdoops")
+    found, problems = dump.records("mtd3.bin", region)
+    assert [record.text for record in found] == texts(region)
+    assert len(found) == 3 and problems == []
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])
