@@ -80,11 +80,13 @@ _MESSAGES = (
     "Software Watchdog Timer expired", "watchdog pretimeout event", "An NMI occurred",
     "Attempted to kill init!", "Attempted to kill the idle task!", "VFS: Unable to mount root fs",
     "No working init found", "No init found", "Requested init / failed", "BUG!",
-    "Fatal exception", "Aiee, killing interrupt handler!", "Fatal error", "Recursive",
+    "Aiee, killing interrupt handler!", "Fatal error", "Recursive",
     "Oops: Fatal exception", "Oops - BUG: Fatal exception", "Oops - Fatal exception",
     "Oops - undefined instruction: Fatal exception", "synchronous external abort: Fatal exception",
     "Unrecoverable exception", "Unrecoverable machine check",
 )
+_DIED = "Fatal exception"
+_TELLING = 3            # characters of a message; fewer begin anybody's words
 
 
 def fault_rules(text: str) -> list[Rule]:
@@ -107,14 +109,16 @@ def panic_rule(message: str) -> tuple[PanicRule, re.Match[str]]:
 
 
 def cut_panic_rule(message: str) -> PanicRule | None:
-    """The rule for a message of which only the beginning is left: a cause only where all that it
-    may have been have the same; None: it is the beginning of none."""
-    last = message.rpartition(": ")[2]      # behind what died
-    rules = {panic_rule(whole)[0] for whole in _MESSAGES if whole.startswith((message, last))}
+    """The rule for a message of which only the beginning is left: a cause only where enough is
+    left, and all that it may have been have the same; None: it is the beginning of none."""
+    rules = {panic_rule(whole)[0] for whole in _MESSAGES if whole.startswith(message)}
+    if _DIED.startswith(message.rpartition(": ")[2]):       # behind what died
+        rules.add(panic_rule(_DIED)[0])
     if not rules:
         return None
     causes = {rule.cause for rule in rules}
     pids = {rule.pid for rule in rules}
-    return PanicRule(Pattern(""), causes.pop() if len(causes) == 1 else "other",
+    known = len(causes) == 1 and len(message) >= _TELLING
+    return PanicRule(Pattern(""), causes.pop() if known else "other",
                      frozenset().union(*(rule.after for rule in rules)),
                      min(rule.within for rule in rules), pids.pop() if len(pids) == 1 else None)

@@ -245,6 +245,7 @@ def test_a_cut_panic_is_about_the_fault_before_it(cause: str, fault: str, messag
     ("hung_ta", "hung-task"), ("softlo", "soft-lockup"), ("RCU", "rcu-stall"), ("sysrq", "sysrq"),
     ("VFS: Unab", "no-root"), ("Attempted to k", "other"), ("Fa", "other"), ("", "other"),
     ("stack-prot", "stack-corruption"), ("Oops: Fatal e", "other"), ("dumptest", "other"),
+    ("V", "other"), ("driver: VFS", "other"),
 ])
 def test_a_cut_panic_alone_is_what_it_must_have_been(said: str, cause: str) -> None:
     found = kernel_log.explain(f"Panic#1 Part1\n<0>[    9.300000] {PANIC}{said}")
