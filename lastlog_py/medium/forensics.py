@@ -74,7 +74,7 @@ def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | 
 def lost_headers(region: bytes, zones: Sequence[Zone]) -> list[int]:
     """Offsets of zone headers that only a dump behind them shows."""
     return [match.start() - HEADER_SIZE for match in _outside(region, zones)
-            if match.start() >= HEADER_SIZE and kernel_dump.length(region, match, len(region))]
+            if match.start() >= HEADER_SIZE and kernel_dump.is_header(region, match)]
 
 
 def _outside(image: bytes, zones: Iterable[Zone]) -> Iterator[re.Match[bytes]]:

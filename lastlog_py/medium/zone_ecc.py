@@ -29,7 +29,7 @@ __all__ = ["LARGEST", "Repair", "find", "mend"]
 
 LARGEST = 255 - BLOCK               # parity bytes of a block: more, and it is no code any more
 SIZES = (16, *(size for size in range(2, 33) if size != 16))
-LOOKED_AT = 8                       # slots that are enough to find the parity size
+LOOKED_AT = 4                       # slots that are enough to find the parity size
 LOOKED_INTO = 3                     # blocks in each of them
 SURE = 32                           # bits of parity that fit by chance in no region
 BATCH = 1 << 15                     # blocks that are corrected at once: 4 MiB
