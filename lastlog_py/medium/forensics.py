@@ -142,9 +142,10 @@ def _within(repair: Repair | None, start: int, end: int) -> Repair | None:
     """Of a zone's blocks those that reach into start..end: others were never written, maybe."""
     if repair is None:
         return None
-    return Repair({at: count for at, count in repair.corrected.items()
-                   if start - BLOCK < at < end},
-                  [at for at in repair.failed if start - BLOCK < at < end])
+    corrected, failed, doubtful = repair
+    return Repair({at: count for at, count in corrected.items() if start - BLOCK < at < end},
+                  [at for at in failed if start - BLOCK < at < end],
+                  [at for at in doubtful if start - BLOCK < at < end])
 
 
 # --- console and pmsg
