@@ -130,7 +130,8 @@ def _process(kernel: Dict) -> str | None:
 
 
 def _found_in(source: Dict) -> str:
-    return ", ".join((source["medium"], *(word for word in ("truncated", "torn") if source[word])))
+    return ", ".join((source["medium"], *(word for word in ("recovered", "truncated", "torn")
+                                           if source[word])))
 
 
 def frame(entry: Dict) -> str:

@@ -16,21 +16,11 @@ NOTICE = b"\nECC: "
 
 # Where we show something else than the kernel did: (sample, file) -> why.
 DIFFERENT = {
-    ("e02_ecc4_beyond", "console-ramoops-0"): "a block with too many errors, corrected to nonsense",
-    ("e23_decay_20", "dmesg-ramoops-0"): "a block with too many errors, corrected to nonsense",
     ("f03_android_pmsg", "pmsg-ramoops-0"): "Android's frames are shown as lines",
     ("f04_android_pmsg_wrapped", "pmsg-ramoops-0"): "Android's frames are shown as lines",
     # A Thumb kernel's addresses have no room for two bits of processor.
     ("p03_arm_6_1", "ftrace-ramoops-0"): "the kernel shows bits of the address as it",
     ("p20_arm_smp2_ftrace", "ftrace-ramoops-0"): "the kernel shows bits of the address as it",
-}
-# What cannot be told without the geometry.
-NOT_FOUND_BY_SCANNING = {
-    "e06_ecc32_lost": "the console's header is corrected to a wrong start",
-    "e22_decay_500": "the console's header is too damaged to be recognised",
-    "f02_smp4_ftrace_wrapped": "the other processors' traces are not found",
-    "f01_smp2_ftrace": "the second processor's trace is not found",
-    "p20_arm_smp2_ftrace": "the second processor's trace is not found",
 }
 
 

@@ -83,6 +83,7 @@ def test_facts_of_a_panic() -> None:
      "ath10k_pci: firmware crashed!\\n\\x1b[1m"),
     ({}, "Suspect", None),
     ({"source": models.source(truncated=True, torn=True)}, "Found in", "ramoops, truncated, torn"),
+    ({"source": models.source(recovered=True)}, "Found in", "ramoops, recovered"),
     ({"title": "a\nb\x07"}, "Title", "a\\nb\\x07"), ({"title": ""}, "Title", None)])
 def test_facts_are_what_is_known(fields: Dict, name: str, value: str | None) -> None:
     assert dict(report.facts(got(**fields))).get(name) == value

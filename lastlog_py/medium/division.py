@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..record import Problem
 from . import forensics, kernel_dump, zone_ecc
 from .geometry import Geometry, parity_bytes
-from .layout import guess, layouts, split_ftrace
+from .layout import guesses, layouts, split_ftrace
 from .persistent_ram import (
     ORDERS,
     Ecc,
@@ -28,6 +28,7 @@ from .persistent_ram import (
 __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
 MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
+MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
@@ -136,11 +137,10 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
     lost = forensics.lost_headers(region, scanned)
     if not scanned:
         return _by_parity(region, lost)
-    slots = guess(region, scanned, lost)
-    if slots:
-        guessed = _division(region, slots)
-        if _filled(guessed.zones) >= _filled(scanned):
-            return guessed
+    tried = [_division(region, slots) for slots in guesses(region, scanned, lost)]
+    guessed = max(tried, key=lambda each: _agreement(region, each), default=None)
+    if guessed and _filled(guessed.zones) >= _filled(scanned):
+        return guessed
     slots = [zone.slot for zone in scanned]
     ecc = zone_ecc.find(region, slots)
     sizes = (ecc.size,) if ecc else (16, *range(32, 3, -1))
@@ -148,6 +148,14 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
     if ended != slots:
         return _division(region, ended)
     return Division(scanned, slots, None, []) if ecc is None else _division(region, slots)
+
+
+def _agreement(region: bytes, division: Division) -> tuple[int, int]:
+    """How many headers are valid where they should be, and lead to what should be there: error
+    correction shows more of them than their signatures did."""
+    shown = [zone for zone in division.zones if zone.used and zone.corrected][:MOST_SHOWN]
+    image, _ = zone_ecc.mend(region, shown)
+    return len(division.zones), sum(zone.slot.kind == _kind(zone.body(image)) for zone in shown)
 
 
 def _by_parity(region: bytes, lost: Sequence[int]) -> Division:

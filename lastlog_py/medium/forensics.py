@@ -74,7 +74,7 @@ def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | 
 def lost_headers(region: bytes, zones: Sequence[Zone]) -> list[int]:
     """Offsets of zone headers that only a dump behind them shows."""
     return [match.start() - HEADER_SIZE for match in _outside(region, zones)
-            if match.start() >= HEADER_SIZE and kernel_dump.length(region, match, len(region))]
+            if match.start() >= HEADER_SIZE and kernel_dump.is_header(region, match)]
 
 
 def _outside(image: bytes, zones: Iterable[Zone]) -> Iterator[re.Match[bytes]]:
@@ -142,9 +142,10 @@ def _within(repair: Repair | None, start: int, end: int) -> Repair | None:
     """Of a zone's blocks those that reach into start..end: others were never written, maybe."""
     if repair is None:
         return None
-    return Repair({at: count for at, count in repair.corrected.items()
-                   if start - BLOCK < at < end},
-                  [at for at in repair.failed if start - BLOCK < at < end])
+    corrected, failed, doubtful = repair
+    return Repair({at: count for at, count in corrected.items() if start - BLOCK < at < end},
+                  [at for at in failed if start - BLOCK < at < end],
+                  [at for at in doubtful if start - BLOCK < at < end])
 
 
 # --- console and pmsg

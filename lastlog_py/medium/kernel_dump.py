@@ -14,8 +14,8 @@ from typing import NamedTuple
 from ..record import Problem, Record, Source, captured
 from .compression import TITLE, begins, complaint, unpack
 
-__all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "length", "lines", "record_of",
-           "records", "split"]
+__all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "is_header", "length", "lines",
+           "record_of", "records", "split"]
 
 # "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
 # Up to 3.11 there is no letter, and up to about 4.19 the microseconds are not padded with zeros.
@@ -111,6 +111,12 @@ def headers(body: bytes) -> list[re.Match[bytes]]:
 def lines(data: bytes) -> Iterator[re.Match[bytes]]:
     """What looks like a dump's header; memory that holds none is not searched for a pattern."""
     return re.finditer(LINE, data) if b"====" in data else iter(())
+
+
+def is_header(data: bytes, match: re.Match[bytes]) -> bool:
+    """Whether a dump's text, or compressed data, follows the header line `match`."""
+    body = match.end()
+    return re.compile(TITLE).match(data, body) is not None or begins(data, body)
 
 
 def length(data: bytes, match: re.Match[bytes], end: int) -> int:

@@ -10,18 +10,21 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import islice
+from heapq import nlargest
+from itertools import chain, islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from . import zone_ecc
 from .geometry import Geometry
 from .persistent_ram import ORDERS, Ecc, Slot, Zone, header_parity, zone_at
 
-__all__ = ["guess", "layouts", "split_ftrace"]
+__all__ = ["guesses", "layouts", "split_ftrace"]
 
 SMALLEST = 1024                     # bytes of a zone that is guessed at
 MOST_CPUS = 256
 MOST_GUESSES = 20000                # divisions that are looked at
+MOST_TRIED = 8                      # of these, that are worth a closer look
 MOST_BEHIND = 256                   # dump zones in whose place others are looked for
 
 
@@ -98,6 +101,10 @@ def _per_cpu(region: bytes, area: Slot) -> list[Slot]:
     return best
 
 
+def _traces(region: bytes, area: Slot) -> int:
+    return len(_per_cpu(region, area)) if _is_zone(region, area) else 0
+
+
 def _is_zone(region: bytes, slot: Slot) -> bool:
     # The signature's first byte is the same in every version.
     if b"\x43" not in (region[slot.offset:slot.offset + 1],
@@ -114,7 +121,7 @@ class _Marks(NamedTuple):
 
     zones: dict[int, Zone]      # with plain signatures, by offset
     offsets: list[int]          # of these, and of where a header was lost, in order
-    is_ftrace: Callable[[Slot], bool]
+    traces: Callable[[Slot], int]           # zones of ftrace that the area is divided into
     ends_in: Callable[[Slot, Ecc], bool]    # its header's parity is where it has to be
 
 
@@ -131,8 +138,9 @@ class _Guess(NamedTuple):
         return dumps + self.behind
 
 
-def guess(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[Slot]:
-    """The division that explains what is seen in `region` best; none if nothing does.
+def guesses(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[list[Slot]]:
+    """The divisions that explain what is seen in `region`, best first: one if it leaves nothing to
+    explain, else a few; none if nothing explains it.
 
     zones: those with plain signatures, with their kinds as far as contents tell them.  lost:
     offsets of zones that only a dump's header line shows.  Something else, a journal, may be
@@ -140,17 +148,16 @@ def guess(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[Slo
     """
     by_offset = {zone.slot.offset: zone for zone in zones}
     marks = _Marks(by_offset, sorted({*by_offset, *lost}),
-                   cache(lambda slot: _is_zone(region, slot)),
+                   cache(lambda slot: _traces(region, slot)),
                    cache(lambda slot, ecc: _ends_in(region, slot, ecc)))
     grids = [(record, _ecc_on_grid(region, marks, record)) for record in _sizes(marks)]
-    best, most = None, 0
+    best: list[tuple[_Guess, int]] = []
     for total in _totals(marks, len(region)):
-        for each, score in islice(_scored(marks, grids, total), MOST_GUESSES):
-            if score > most:
-                best, most = each, score
-        if best and not _flaws(marks, best):
-            break
-    return best.slots() if best else []
+        scored = islice(_scored(marks, grids, total), MOST_GUESSES)
+        best = nlargest(MOST_TRIED, chain(best, scored), key=itemgetter(1))
+        if best and best[0][1] > 0 and not _flaws(marks, best[0][0]):
+            return [best[0][0].slots()]
+    return [each.slots() for each, score in best if score > 0]
 
 
 def _totals(marks: _Marks, size: int) -> Iterator[int]:
@@ -169,7 +176,7 @@ def _flaws(marks: _Marks, best: _Guess) -> int:
     ends = [slot for slot in best.behind if best.ecc and slot.kind != "ftrace"
             and not marks.ends_in(slot, best.ecc)]
     return len(offsets.symmetric_difference(marks.offsets)) + len(ends) + sum(
-        slot.kind == "ftrace" and not marks.is_ftrace(slot) for slot in best.behind)
+        slot.kind == "ftrace" and not marks.traces(slot) for slot in best.behind)
 
 
 def _ecc_on_grid(region: bytes, marks: _Marks, record: int) -> Ecc | None:
@@ -245,7 +252,7 @@ def _score_behind(marks: _Marks, slots: Sequence[Slot], ecc: Ecc | None) -> int:
     for slot in slots:
         zone = marks.zones.get(slot.offset)
         if slot.kind == "ftrace":
-            score += 6 if not zone and marks.is_ftrace(slot) else -6
+            score += 5 + marks.traces(slot) if not zone and marks.traces(slot) else -6
         elif zone:
             score += _agreement(slot, zone) - _unexplained(zone)
         else:

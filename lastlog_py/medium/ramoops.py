@@ -74,10 +74,8 @@ def _read(image: bytes, zone: Zone, repair: Repair,
     where = f"region, {slot.kind} zone {slot.number}"
     problems = []
     if zone.ecc:
-        failed = len(repair.failed) + zone.failed
-        source = source._replace(ecc_corrected=sum(repair.corrected.values()) + zone.corrected,
-                                 ecc_failed=failed, torn=failed > 0)
-        problems = _ecc_failed(where, zone.failed, repair.failed)
+        source = _corrected(source, repair, zone.corrected, zone.failed)
+        problems = _ecc_problems(where, repair, zone.failed)
     if slot.kind == "console":
         return [captured("console", body, source)], problems
     if slot.kind == "pmsg":
@@ -105,19 +103,34 @@ def _trace(image: bytes, zones: Iterable[Zone]) -> tuple[Record | None, Problem 
                             "region, ftrace zone 0", 3 * len(image))
 
 
-def _ecc_failed(where: str, header: bool, blocks: Sequence[int]) -> list[Problem]:
+def _corrected(source: Source, repair: Repair, header: int = 0, lost: bool = False) -> Source:
+    """`source` with what error correction did.  header: wrong bytes of the zone's header that were
+    put right.  lost: there were too many of them."""
+    return source._replace(ecc_corrected=sum(repair.corrected.values()) + header,
+                           ecc_failed=len(repair.failed) + lost,
+                           torn=bool(lost or repair.failed or repair.doubtful))
+
+
+def _ecc_problems(where: str, repair: Repair, header: bool = False) -> list[Problem]:
     """What is beyond repair."""
-    problems = []
+    whats = []
     if header:
-        problems.append(Problem(where, "its header has more wrong bytes than error correction can "
-                                "put right: its text may begin or end elsewhere", "warning"))
-    if blocks:
-        named = ", ".join(f"{at:#x}" for at in blocks[:MOST_NAMED])
-        more = f" and {len(blocks) - MOST_NAMED} more" if len(blocks) > MOST_NAMED else ""
-        problems.append(Problem(where, f"{len(blocks)} of its blocks of 128 bytes have more wrong "
-                                f"bytes than error correction can put right, at offset {named}"
-                                f"{more}: the text is wrong there", "warning"))
-    return problems
+        whats.append("its header has more wrong bytes than error correction can put right: its "
+                     "text may begin or end elsewhere")
+    if repair.failed:
+        whats.append(f"{len(repair.failed)} of its blocks of 128 bytes have more wrong bytes than "
+                     f"error correction can put right, at offset {_named(repair.failed)}: the text "
+                     "is wrong there")
+    if repair.doubtful:
+        whats.append(f"the correction of {len(repair.doubtful)} of its blocks of 128 bytes, at "
+                     f"offset {_named(repair.doubtful)}, is likely a mistake: the text is wrong "
+                     "there (a larger ramoops.ecc makes fewer)")
+    return [Problem(where, what, "warning") for what in whats]
+
+
+def _named(blocks: Sequence[int]) -> str:
+    more = f" and {len(blocks) - MOST_NAMED} more" if len(blocks) > MOST_NAMED else ""
+    return ", ".join(f"{at:#x}" for at in blocks[:MOST_NAMED]) + more
 
 
 def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record], live: bool,
@@ -152,9 +165,8 @@ def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Pro
     where = f"region, offset {zone.slot.offset:#x}"
     problems = [Problem(where, piece.why, "info" if piece.erased else "warning")]
     if repair:
-        source = source._replace(ecc_corrected=sum(repair.corrected.values()),
-                                 ecc_failed=len(repair.failed), torn=bool(repair.failed))
-        problems += _ecc_failed(where, False, repair.failed)
+        source = _corrected(source, repair)
+        problems += _ecc_problems(where, repair)
     if zone.slot.kind != "kernel":
         return [captured(zone.slot.kind, piece.body, source._replace(torn=True))], problems
     found, others = kernel_dump.records(piece.body, source, where, most=most)

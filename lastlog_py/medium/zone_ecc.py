@@ -29,12 +29,12 @@ __all__ = ["LARGEST", "Repair", "find", "mend"]
 
 LARGEST = 255 - BLOCK               # parity bytes of a block: more, and it is no code any more
 SIZES = (16, *(size for size in range(2, 33) if size != 16))
-LOOKED_AT = 8                       # slots that are enough to find the parity size
+LOOKED_AT = 4                       # slots that are enough to find the parity size
 LOOKED_INTO = 3                     # blocks in each of them
 SURE = 32                           # bits of parity that fit by chance in no region
 BATCH = 1 << 15                     # blocks that are corrected at once: 4 MiB
-DOUBTFUL = 9                        # with up to so many parity bytes a block of noise is often
-                                    # "corrected" into something else
+MISTAKEN = 9                        # with up to so many parity bytes a block with too many errors
+                                    # is often "corrected" into something else
 
 
 # --- which code it is
@@ -160,6 +160,7 @@ class Repair(NamedTuple):
 
     corrected: dict[int, int]   # wrong bytes that were put right, parity included, by block
     failed: list[int]           # blocks with more wrong bytes than that, in order
+    doubtful: list[int]         # corrected ones that were text before, and are not now, in order
 
 
 class _Piece(NamedTuple):
@@ -174,7 +175,7 @@ def mend(region: bytes, zones: Sequence[Zone]) -> tuple[bytes, list[Repair]]:
     """`region` with the used data of `zones` corrected, as the kernel does it in place, and what
     there was to correct in each of them."""
     image = bytearray(region)
-    repairs = [Repair({}, []) for _ in zones]
+    repairs = [Repair({}, [], []) for _ in zones]
     for ecc in dict.fromkeys(zone.ecc for zone in zones if zone.ecc):
         left = reed_solomon.MOST_DIRTY
         for batch in _batches(zones, ecc):
@@ -212,11 +213,14 @@ def _mend(image: bytearray, region: bytes, zones: Sequence[Zone], batch: list[_P
         at, size = _block(zone, block)
         now = result.data[(number + 1) * BLOCK - size:(number + 1) * BLOCK]
         wrong = result.corrected.get(number)
-        if wrong is None or (ecc.size <= DOUBTFUL and _is_doubtful(region[at:at + size], now)):
-            repairs[piece.zone].failed.append(at)
-        else:
-            repairs[piece.zone].corrected[at] = wrong
-            image[at:at + size] = now
+        repair = repairs[piece.zone]
+        if wrong is None:
+            repair.failed.append(at)
+            continue
+        repair.corrected[at] = wrong
+        if ecc.size <= MISTAKEN and _is_doubtful(region[at:at + size], now):
+            repair.doubtful.append(at)
+        image[at:at + size] = now
     return len(result.corrected) + len(result.failed)
 
 
@@ -249,7 +253,8 @@ def _sums(counts: Iterable[int]) -> list[int]:
 
 
 def _is_doubtful(before: bytes, after: bytes) -> bool:
-    """Whether a correction put something else into what is nearly all text: then it is none."""
+    """Whether a correction put something else into what is nearly all text: then it is none, but
+    the kernel does not know."""
     changed = bytes(new for old, new in zip(before, after, strict=True) if old != new)
     return _others(changed) > 0 and 8 * _others(before) < len(before)
 

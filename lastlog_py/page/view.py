@@ -286,6 +286,8 @@ def _when(record: Dict) -> list[tuple[str, Any]]:
 def _marks(source: Dict) -> list[str]:
     """What is wrong with the record itself."""
     marks = []
+    if source["recovered"]:
+        marks.append("It was recovered: no zone's header leads to it.")
     if source["truncated"]:
         marks.append("Its end is missing.")
     if source["torn"]:

@@ -65,8 +65,7 @@ def test_kernels_of_the_3_4_era_round_the_whole_down() -> None:
 
 @pytest.mark.parametrize("name", [name for name in samples.of_ramoops()
                                   if name != "s16_gap"      # an empty pmsg more, or a dump zone
-                                  and not samples.manifest()[name]["damaged"]
-                                  and name not in samples.NOT_FOUND_BY_SCANNING])
+                                  and not samples.manifest()[name]["damaged"]])
 def test_a_real_region_is_divided_as_its_kernel_did(name: str) -> None:
     sizes = samples.manifest()[name]["geometry"]
     geometry = Geometry(sizes["record_size"], sizes["console_size"], sizes["ftrace_size"],

@@ -31,10 +31,7 @@ def test_a_real_region_reads_as_its_kernel_showed_it(name: str, how: str) -> Non
     contents = ramoops.records(samples.region(name), known)
     ours = {f"{FILES[r.kind]}-ramoops-{r.source.zone}": r.text for r in contents.records
             if not (r.source.truncated and r.source.compression) and r.kind != "ftrace"}
-    same = samples.is_shown(name, ours)
-    if not same and how != "given" and name in samples.NOT_FOUND_BY_SCANNING:
-        pytest.xfail(samples.NOT_FOUND_BY_SCANNING[name])
-    assert same
+    assert samples.is_shown(name, ours)
 
 
 def test_a_truncated_stream_gives_its_beginning_and_keeps_its_bytes() -> None:

@@ -146,17 +146,19 @@ def test_a_header_beyond_repair_leaves_its_dump_to_be_found() -> None:
         assert record.source.ecc_corrected == 2 and record.source.offset == 0
 
 
-def test_a_correction_that_makes_no_text_of_text_is_none() -> None:
-    """With 2 parity bytes every other block of two errors is taken for one of a single error."""
-    ring = one_zone(2)
-    shown = []
+def test_a_correction_that_makes_no_text_of_text_is_doubted() -> None:
+    """With 2 parity bytes every other block of two errors is taken for one of a single error.  It
+    is shown as the kernel shows it, which does not know."""
+    ring, told = one_zone(2), 0
     for seed in range(30):
         region = damaged(region_of(ring), [HEADER + 700, HEADER + 710], seed)
-        (record,) = ramoops.records(region, [Geometry(SIZE, ecc=2)]).records
-        shown.append((record.source.ecc_failed, record.source.ecc_corrected))
-        changed = sum(a != b for a, b in zip(record.text, LOG.decode(), strict=True))
-        assert changed <= 3
-    assert sum(failed == 1 for failed, _ in shown) > 20
+        (record,), problems, _ = ramoops.records(region, [Geometry(SIZE, ecc=2)])
+        source = record.source
+        assert (source.ecc_failed, source.ecc_corrected) in ((0, 1), (1, 0))
+        assert source.torn == bool(problems)
+        assert not problems or f"offset {HEADER + 5 * BLOCK:#x}" in problems[0].what
+        told += len(problems)
+    assert told > 20
 
 
 def test_several_cpus_writing_to_ftrace_are_no_decay() -> None:

@@ -50,7 +50,7 @@ def record(**fields: Any) -> Dict:
 def source(**fields: Any) -> Dict:
     return {"medium": "ramoops", "zone": 1, "offset": 65536, "size": 21143,
             "compression": "deflate", "ecc_corrected": None, "ecc_failed": None,
-            "truncated": False, "torn": False} | fields
+            "truncated": False, "torn": False, "recovered": False} | fields
 
 
 def plain(kind: str, **fields: Any) -> Dict:

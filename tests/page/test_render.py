@@ -246,6 +246,7 @@ def test_checks_show_their_fix_only_where_one_is_needed() -> None:
     ({"uptime": None}, "22 Nov 2026, 20:29:41 UTC"),
     ({"source": models.source(truncated=True)}, "Its end is missing."),
     ({"source": models.source(torn=True)}, "It is damaged"),
+    ({"source": models.source(recovered=True)}, "It was recovered"),
     ({"source": models.source(ecc_corrected=3, ecc_failed=1)}, "1 block could not be repaired."),
     ({"kernel": models.kernel(cause="oom", oom={
         "victim": "hostapd", "pid": 900, "rss_kib": 2048, "trigger": "dd"})},
