@@ -1,6 +1,6 @@
 """The one exception that reaches a person: what went wrong, and what to do about it."""
 
-__all__ = ["LastlogError", "code_of", "unexpected"]
+__all__ = ["LastlogError", "code_of", "unexpected", "visible"]
 
 
 class LastlogError(Exception):
@@ -14,16 +14,17 @@ class LastlogError(Exception):
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.message = _visible(message)
-        self.hint = _visible(hint)
+        self.message = visible(message)
+        self.hint = visible(hint)
 
     def reply(self) -> dict[str, dict[str, str]]:
         """What a door answers in JSON."""
         return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
 
 
-def _visible(text: str) -> str:
-    """A path or a name in a message may hold what moves a cursor or turns text around."""
+def visible(text: str) -> str:
+    """`text` on one line: what moves a cursor or turns text around becomes U+FFFD.  Paths, names and
+    logs may hold it."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 

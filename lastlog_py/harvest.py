@@ -19,7 +19,7 @@ import time
 from . import boot, boots, cache, ledger, setup
 from .boots import Memory, Problem
 from .config import Config
-from .errors import LastlogError
+from .errors import LastlogError, visible
 from .medium import glance
 from .medium.device import read_small
 from .site import Site
@@ -222,8 +222,7 @@ def report(reply: Reply) -> str:
         lines.append(f"{each['id']} is still in memory: {each['why']}")
     for each in reply["problems"]:
         lines.append(f"{each['severity']}: {each['where']}: {each['what']}")
-    return "\n".join("".join(char if char.isprintable() else "\ufffd" for char in line)
-                     for line in lines)
+    return "\n".join(map(visible, lines))
 
 
 # --- at shutdown

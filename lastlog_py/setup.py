@@ -15,7 +15,7 @@ import time
 
 from . import memory_map, programs
 from .config import Config
-from .errors import LastlogError
+from .errors import LastlogError, visible
 from .medium import device
 from .medium.device import read_small
 from .site import Site
@@ -482,7 +482,7 @@ class _KernelLog:
 def _text(said: bytes) -> str:
     """The last line of what a program said, fit for a message."""
     lines = said.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
-    return "".join(char if char.isprintable() else "\ufffd" for char in lines[-1])[:200]
+    return visible(lines[-1])[:200]
 
 
 # --- the file system

@@ -12,7 +12,7 @@ import stat
 
 from .boot import Moment, moment, this_boot
 from .config import Config
-from .errors import LastlogError
+from .errors import LastlogError, visible
 from .medium import journal_device
 from .medium.journal import escape
 from .medium.journal_device import Journal
@@ -210,10 +210,10 @@ def _saved(config: Config, body: bytes, now: Moment, label: str) -> str:
 
     here = this_boot(config.site)
     boot = Boot(here.id or None, here.number or None, here.firmware or None, here.kernel or None)
-    title = "".join(char if char.isprintable() else "\ufffd" for char in label)
     record = captured("log", body, Source("archive", size=len(body)), time=round(now.time, 6))
     result = Archive(config.archive, config.archive_limit).save([record._replace(
-        title=title or "A stored log", time_trusted=now.trusted, uptime=now.uptime, boot=boot)])
+        title=visible(label) or "A stored log", time_trusted=now.trusted, uptime=now.uptime,
+        boot=boot)])
     if result.skipped:
         raise LastlogError("no-space", f"It was not saved: {result.skipped[0].why}",
                            "Store less of it.")

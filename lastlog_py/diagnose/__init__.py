@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ..errors import visible
 from ..record import Record
 from . import kernel_log, signature, title
 from .crash import group
@@ -70,7 +71,8 @@ def _explain(record: Record, told: Collection[_Said]) -> Record:
 def _explain_kernel(record: Record) -> Record:
     told = kernel_log.explain(record.text)
     return record._replace(kernel=told.kernel, uptime=told.uptime,
-                           title=title.kernel_title(told), signature=signature.signature(told))
+                           title=visible(title.kernel_title(told)),
+                           signature=signature.signature(told))
 
 
 def _explain_dump(record: Record) -> Record:
@@ -93,8 +95,8 @@ def _explain_other(record: Record, told: Collection[_Said]) -> Record:
     stamped = record.kind in _STAMPED
     uptime = last_time(lines_of(record.text)) if stamped else record.uptime
     suspect = kernel_log.suspect_at_end(record.text) if stamped else None
-    return record._replace(uptime=uptime, title=_panic_title(record, told)
-                           or title.other_title(record.kind, uptime, suspect))
+    name = _panic_title(record, told) or title.other_title(record.kind, uptime, suspect)
+    return record._replace(uptime=uptime, title=visible(name))
 
 
 def _panic_title(record: Record, told: Collection[_Said]) -> str | None:

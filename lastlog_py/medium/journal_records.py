@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .. import archive_file
+from ..errors import visible
 from ..record import KINDS, Boot, Problem, Record, Source, captured
 from .journal import Entry, scan
 
@@ -40,15 +41,10 @@ def _text(entry: Entry, source: Source) -> Record:
     """A record whose text is the entry's body."""
     kind = entry.kind if entry.kind in KINDS and entry.form == "text" else "log"
     if not entry.sequence:                      # its header is damaged: nothing else is known
-        return captured(kind, entry.body, source)._replace(title=_titled(entry))
+        return captured(kind, entry.body, source)._replace(title=visible(entry.label))
     boot = Boot(None, entry.boot, None, None) if entry.boot else None
     return captured(kind, entry.body, source, time=entry.time)._replace(
-        time_trusted=entry.trusted, uptime=entry.uptime, boot=boot, title=_titled(entry))
-
-
-def _titled(entry: Entry) -> str:
-    """The label as one line."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in entry.label)
+        time_trusted=entry.trusted, uptime=entry.uptime, boot=boot, title=visible(entry.label))
 
 
 def part(whole: Record) -> Parted | None:

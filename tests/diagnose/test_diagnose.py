@@ -318,3 +318,10 @@ def test_any_records_are_welcome(made: list[tuple[str, str, str]]) -> None:
     assert all(each.title for each in explained)
     assert {each.crash for each in explained} <= {None, *(each.id for each in records)}
     assert explain_all(explained) == explained
+
+
+@pytest.mark.parametrize("kind", ["kernel", "console"])
+def test_a_title_is_one_line_that_moves_no_cursor(kind: str) -> None:
+    log = "<0>[    1.7] Kernel panic - not syncing: Fa\x01\x1b[2J\u202etal\x85\n"
+    record = explain(captured(kind, log.encode(), Source("ramoops")))
+    assert "Fa\ufffd\ufffd[2J\ufffdtal" in record.title and record.title.isprintable()
