@@ -23,8 +23,8 @@ class LastlogError(Exception):
 
 
 def visible(text: str) -> str:
-    """`text` on one line: what moves a cursor or turns text around becomes U+FFFD.  Paths, names and
-    logs may hold it."""
+    """`text` on one line: what moves a cursor or turns text around becomes U+FFFD.  Paths, names
+    and logs may hold it."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 

@@ -76,7 +76,7 @@ def exidx(data: bytes) -> None:
 def _walk(data: bytes, table: int | None) -> None:
     """Bytes 0: the machine, 1: the pc, 2: how many registers follow, then code or table, and the
     stack."""
-    if len(data) < 8:
+    if len(data) < 12:
         return
     program = tables.Program(MACHINES[data[0] % len(MACHINES)])
     machine = program.machine
