@@ -39,6 +39,10 @@ class Limits:
         self.steps = steps          # frames walked
         self.deadline = deadline    # on time.monotonic(); None: none
 
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
 
 class Backtrace:
     """The frames that were kept."""
@@ -66,14 +70,10 @@ def backtrace(context: Context, registers: dict[int, int], limits: Limits) -> Ba
     frame: Frame | None = Frame(pc, registers, module=context.module_at(pc))
     while frame is not None and frame is not END:
         kept.add(frame)
-        if kept.count >= limits.steps or _is_late(limits):
+        if kept.count >= limits.steps or limits.is_over():
             return kept.result(True, False)
         frame = walk.caller(frame)
     return kept.result(False, frame is END)
-
-
-def _is_late(limits: Limits) -> bool:
-    return limits.deadline is not None and time.monotonic() > limits.deadline
 
 
 class _Kept:

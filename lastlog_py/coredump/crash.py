@@ -22,6 +22,7 @@ __all__ = ["Crash", "ModuleRow", "ThreadRow", "examine", "take_core"]
 
 MAX_NOTES = 24
 MAX_MODULES = 128
+LEAST_TIME = 0.1            # seconds that a thread may take, though its share is less
 # In a record that has many threads these registers are enough for all but the crashed one.
 SHORT = ("PC", "SP", "FP", "LR")
 
@@ -134,20 +135,50 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
             max_frames: int = 64, deadline: float | None = None) -> None:
     """The backtraces of the threads, the crashed one first, and the files they are in.
 
+    First where each thread stands; then each thread's frames, which no thread can take more than
+    its share of the time for; their names last, but the crashed thread's as soon as it is done.
+    At any moment another thread may write down what there is: a row is whole when it is put in,
+    and the files that it names are there before it.
     deadline: on time.monotonic().
     """
     book = _Book(crash, context)
-    for index, thread in enumerate(core.threads[:max_threads]):
-        if index and deadline is not None and time.monotonic() > deadline:
-            crash.note(f"Time was up after {index} threads.")
-            break
-        trace = _backtrace(crash, context, thread, Limits(max_frames, deadline=deadline))
-        crash.threads.append(_thread(book, thread, index == 0, trace))
-        crash.threads[-1].crashed = index == 0 and not crash.snapshot
+    threads = core.threads[:max_threads]
+    crash.threads += [_standing(book, thread, index == 0) for index, thread in enumerate(threads)]
     crash.threads_cut = core.thread_count > len(crash.threads)
+    for index, thread in enumerate(threads):
+        limits = _limits(max_frames, deadline, len(threads) - index)
+        if index and limits.is_over():
+            crash.note(f"Time was up after {index} threads: of the others there is only the place "
+                       "where they were.")
+            break
+        trace = _backtrace(crash, context, thread, limits)
+        crash.threads[index] = _thread(book, thread, index == 0, trace)
+        if not index:
+            book.add_names()
+    book.add_names()
+    book.add_ids()
     book.add_rest()
     for problem in context.problems:
         crash.note(problem)
+
+
+def _standing(book: _Book, thread: Thread, first: bool) -> ThreadRow:
+    """The thread with nothing but where it was."""
+    return _thread(book, thread, first, _no_trace(book.context, thread))
+
+
+def _no_trace(context: Context, thread: Thread) -> Backtrace:
+    """What is sure without looking: the innermost frame."""
+    pc = thread.registers.get(context.machine.PC)
+    return Backtrace([Frame(pc, thread.registers)] if pc is not None else [], True, 0, None, False)
+
+
+def _limits(most: int, deadline: float | None, left: int) -> Limits:
+    """Those of the first of the `left` threads: a quarter of its frames are outermost ones."""
+    if deadline is not None:
+        now = time.monotonic()
+        deadline = min(deadline, now + max((deadline - now) / left, LEAST_TIME))
+    return Limits(most - most // 4, most // 4, deadline=deadline)
 
 
 def _backtrace(crash: Crash, context: Context, thread: Thread, limits: Limits) -> Backtrace:
@@ -158,13 +189,11 @@ def _backtrace(crash: Crash, context: Context, thread: Thread, limits: Limits) -
         raise
     except Exception as error:
         crash.note(f"The backtrace of thread {thread.tid} failed: {type(error).__name__}: {error}")
-        pc = thread.registers.get(context.machine.PC)
-        return Backtrace([Frame(pc, thread.registers)] if pc is not None else [], True, 0, None,
-                         False)
+        return _no_trace(context, thread)
 
 
 def _thread(book: _Book, thread: Thread, first: bool, trace: Backtrace) -> ThreadRow:
-    row = ThreadRow(thread.tid, first)
+    row = ThreadRow(thread.tid, first and not book.crash.snapshot)
     machine, known = book.context.machine, thread.registers
     short = [getattr(machine, name) for name in SHORT]
     order = list(dict.fromkeys([*short, *known] if first else short))
@@ -182,43 +211,62 @@ def _thread(book: _Book, thread: Thread, first: bool, trace: Backtrace) -> Threa
 class _Book:
     """The files that frames are in, numbered as they come."""
 
-    __slots__ = ("context", "crash", "numbers")
+    __slots__ = ("context", "crash", "numbers", "unnamed")
 
     def __init__(self, crash: Crash, context: Context) -> None:
         self.crash = crash
         self.context = context
         self.numbers: dict[int, int] = {}       # base → index
+        # Base → (address to look up, frame) of the frames that have no names yet.
+        self.unnamed: dict[int, list[tuple[int, FrameRow]]] = {}
 
     def frame(self, frame: Frame, called: bool) -> FrameRow:
-        """A frame with its file and symbol.  called: a call stands before its pc."""
+        """A frame with its file.  called: a call stands before its pc."""
         context = self.context
         pc = context.machine.code_address(frame.pc)
         lookup = context.lookup(frame) if called else pc
         row = FrameRow(pc, frame.how)
         module = context.module_at(lookup)
-        if module is None:
-            return row
-        row.module, row.offset = self.number(module), pc - module.base
-        found = module.symbol(lookup)
-        if found is not None:
-            row.symbol, row.symbol_offset = found[0], found[1] + pc - lookup
+        if module is not None:
+            row.module, row.offset = self.number(module), pc - module.base
+            self.unnamed.setdefault(module.base, []).append((lookup, row))
         return row
 
     def number(self, module: Module) -> int:
-        """Its index; a new one gets its identity now."""
+        """Its index; a new one gets its build-id now."""
         index = self.numbers.get(module.base)
         if index is None:
-            row = ModuleRow(module)
-            row.build_id = module.build_id
-            row.text_id = None if row.build_id else module.text_id
             index = self.numbers[module.base] = len(self.crash.modules)
-            self.crash.modules.append(row)
+            self.crash.modules.append(_module(module))
         return index
+
+    def add_names(self) -> None:
+        """The symbols of the frames since the last time."""
+        rows, self.unnamed = self.unnamed, {}
+        for module in self.context.modules:
+            given = rows.get(module.base, [])
+            symbols = module.symbols([lookup for lookup, _ in given])
+            for lookup, row in given:
+                found = symbols[lookup]
+                if found is not None:
+                    row.symbol_offset = found[1] + row.pc - lookup
+                    row.symbol = found[0]
+
+    def add_ids(self) -> None:
+        """What names the files without a build-id, which takes reading all their code."""
+        for base, index in self.numbers.items():
+            module, row = self.context.module_at(base), self.crash.modules[index]
+            if module is not None and row.build_id is None:
+                row.text_id = module.text_id
 
     def add_rest(self) -> None:
         """The files that no frame is in, which registers may point to."""
         for module in self.context.modules:
             if module.base not in self.numbers and len(self.crash.modules) < MAX_MODULES:
-                row = ModuleRow(module)
-                row.build_id = module.build_id
-                self.crash.modules.append(row)
+                self.crash.modules.append(_module(module))
+
+
+def _module(module: Module) -> ModuleRow:
+    row = ModuleRow(module)
+    row.build_id = module.build_id
+    return row

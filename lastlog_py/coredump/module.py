@@ -23,14 +23,16 @@ from .memory import last_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    Columns = tuple[int, int, int, int, int]
 
 __all__ = ["Module", "data_symbol", "text_id"]
 
 MAX_SYMBOLS, MAX_BUCKETS, MAX_NAME = 1 << 16, 1 << 16, 256
+ROWS = 512                  # of .dynsym at a time
 MAX_BACK = 32               # symbols looked back for one that covers an address
-NEAR, FEW = 1 << 16, 3      # bytes before an address; addresses
-MAX_KNOWN = 1024
+MAX_KNOWN, AT_ONCE = 256, 64    # answers kept; addresses looked up in one pass
 MAX_TEXT, CHUNK = 32 << 20, 1 << 16
 STT_OBJECT, STT_SECTION, STT_FILE, STT_TLS = 1, 3, 4, 6
 NOT_CODE = (STT_OBJECT, STT_SECTION, STT_FILE, STT_TLS)
@@ -39,8 +41,7 @@ NOT_CODE = (STT_OBJECT, STT_SECTION, STT_FILE, STT_TLS)
 class Module:
     """One mapped file.  Addresses are the running program's, sizes in bytes."""
 
-    __slots__ = ("_build_id", "_known", "_starts", "_symbols", "base", "image", "path", "ranges",
-                 "size")
+    __slots__ = ("_build_id", "_count", "_known", "base", "image", "path", "ranges", "size")
 
     def __init__(self, path: str, base: int, size: int, image: Image | None,
                  ranges: list[tuple[int, int]]) -> None:
@@ -51,8 +52,7 @@ class Module:
         self.ranges = ranges            # (start, end) of its executable mappings
         self._build_id: str | None = None
         self._known: dict[int, tuple[str, int] | None] = {}     # of `symbol`
-        self._symbols: list[tuple[int, int, int]] | None = None
-        self._starts: list[int] = []
+        self._count: int | None = None  # rows of .dynsym, once they are counted
 
     @property
     def bias(self) -> int:
@@ -76,37 +76,60 @@ class Module:
 
         A sized symbol that covers the address, else the last one without a size before it.
         """
-        if self.image is None:
-            return None
-        if address not in self._known:          # threads that wait ask for the same ones
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[address] = self._symbol(self.image, address)
-        return self._known[address]
+        return self.symbols([address])[address]
 
-    def _symbol(self, image: Image, address: int) -> tuple[str, int] | None:
-        found = _covering(self._before(image, address), address)
-        if not found:
-            return None
-        names = [_symbol_name(image, row[2]) for row in found]
-        name = min((name for name in names if name), key=_plainness, default="")
-        return (name, address - found[0][0]) if name else None
+    def symbols(self, addresses: Iterable[int]) -> dict[int, tuple[str, int] | None]:
+        """As `symbol`, of many addresses: the table is passed over once for AT_ONCE of them.
 
-    def _before(self, image: Image, address: int) -> list[tuple[int, int, int]]:
-        """The last symbols up to `address`, in order.
-
-        The first few times only the near ones are looked at: to sort all that a libc has takes as
-        long as all else of a backtrace.
+        Of what is in the table only a few rows at a time are held.
         """
-        if self._symbols is None and len(self._known) < FEW:
-            near = _symbols(image, address - NEAR, address)
-            if len(near) > MAX_BACK:
-                return near[-MAX_BACK - 1:]
-        if self._symbols is None:
-            self._symbols = _symbols(image)
-            self._starts = [row[0] for row in self._symbols]
-        index = last_at(self._starts, address)
-        return self._symbols[max(index - MAX_BACK, 0):index + 1]
+        wanted = sorted(set(addresses))
+        found: dict[int, tuple[str, int] | None] = {}
+        for at in range(0, len(wanted), AT_ONCE):
+            found.update(self._symbols(wanted[at:at + AT_ONCE]))
+        return found
+
+    def _symbols(self, addresses: list[int]) -> dict[int, tuple[str, int] | None]:
+        if self.image is None:
+            return dict.fromkeys(addresses)
+        known = self._known             # threads that wait ask for the same ones
+        if len(known) > MAX_KNOWN - AT_ONCE:
+            known.clear()
+        missing = [address for address in addresses if address not in known]
+        if missing:
+            if self._count is None:
+                self._count = _count(self.image)
+            known.update(_look_up(self.image, self._count, missing))
+        return {address: known[address] for address in addresses}
+
+
+def _look_up(image: Image, count: int, addresses: list[int]
+             ) -> Iterator[tuple[int, tuple[str, int] | None]]:
+    """(address, what `symbol` says) of each of the sorted addresses, from `count` symbols."""
+    before: dict[int, list[tuple[int, int, int]]] = {address: [] for address in addresses}
+    low = 0
+    for table, columns in _table(image, count):
+        rows = sorted(_functions(image, table, columns, low, addresses[-1]))
+        starts = [row[0] for row in rows]
+        for address in addresses:
+            index = last_at(starts, address)
+            if index >= 0:
+                last = sorted(before[address] + rows[max(index - MAX_BACK, 0):index + 1])
+                before[address] = last[-MAX_BACK - 1:]
+        # What starts before all that is held is of no use any more.
+        low = min(last[0][0] if len(last) > MAX_BACK else 0 for last in before.values())
+    return ((address, _named(image, last, address)) for address, last in before.items())
+
+
+def _named(image: Image, before: list[tuple[int, int, int]], address: int
+           ) -> tuple[str, int] | None:
+    """(name, offset) of the best of the last symbols up to `address`."""
+    found = _covering(before, address)
+    if not found:
+        return None
+    names = [_symbol_name(image, row[2]) for row in found]
+    name = min((name for name in names if name), key=_plainness, default="")
+    return (name, address - found[0][0]) if name else None
 
 
 def _covering(symbols: list[tuple[int, int, int]], address: int) -> list[tuple[int, int, int]]:
@@ -129,17 +152,18 @@ def _plainness(name: str) -> tuple[bool, int, str]:
     return name.startswith("_"), len(name), name
 
 
-def _symbols(image: Image, first: int = 0, last: int = 1 << 64) -> list[tuple[int, int, int]]:
-    """(address, size, offset of the name) of every symbol of code that is defined, sorted; those
-    with addresses from `first` to `last`.
+def _functions(image: Image, rows: Iterable[tuple[int, ...]], columns: Columns, first: int = 0,
+               last: int = 1 << 64) -> list[tuple[int, int, int]]:
+    """(address, size, offset of the name) of the symbols of code that are defined, with addresses
+    from `first` to `last`.
 
     There are thousands in a libc: nothing is called for each.
     """
     plain, bias, mask = ~image.machine.mode_bit, image.bias, image.machine.mask
-    rows, (name, value, size, info, section) = _table(image)
-    return sorted([(address, row[size], row[name]) for row in rows
-                   if first <= (address := (row[value] & plain) + bias & mask) <= last
-                   and row[section] and row[value] and row[info] & 15 not in NOT_CODE])
+    name, value, size, info, section = columns
+    return [(address, row[size], row[name]) for row in rows
+            if first <= (address := (row[value] & plain) + bias & mask) <= last
+            and row[section] and row[value] and row[info] & 15 not in NOT_CODE]
 
 
 def data_symbol(image: Image, name: bytes) -> int | None:
@@ -147,11 +171,11 @@ def data_symbol(image: Image, name: bytes) -> int | None:
     strings = image.pointer(DT_STRTAB)
     if strings is None:
         return None
-    rows, (offset, value, _, info, section) = _table(image)
-    for row in rows:
-        if (row[section] and row[value] and row[info] & 15 == STT_OBJECT
-                and image.memory.string(strings + row[offset], MAX_NAME) == name):
-            return image.address(row[value])
+    for rows, (offset, value, _, info, section) in _table(image, _count(image)):
+        for row in rows:
+            if (row[section] and row[value] and row[info] & 15 == STT_OBJECT
+                    and image.memory.string(strings + row[offset], MAX_NAME) == name):
+                return image.address(row[value])
     return None
 
 
@@ -162,17 +186,22 @@ def _symbol_name(image: Image, offset: int) -> str:
     return image.memory.string(strings + offset, MAX_NAME).decode("utf-8", "replace")
 
 
-def _table(image: Image) -> tuple[Iterable[tuple[int, ...]], tuple[int, int, int, int, int]]:
-    """The rows of .dynsym, and in which columns are the offset of the name, the value, the size,
-    the info and the section's index."""
+def _table(image: Image, count: int
+           ) -> Iterator[tuple[Iterable[tuple[int, ...]], Columns]]:
+    """The rows of .dynsym, ROWS at a time, and in which columns are the offset of the name, the
+    value, the size, the info and the section's index."""
     wide = image.machine.bits == 64
     columns = (0, 4, 5, 1, 3) if wide else (0, 1, 2, 3, 5)
     start = image.pointer(DT_SYMTAB)
     if start is None:
-        return (), columns
+        return
     layout = struct.Struct(image.head.order + ("IBBHQQ" if wide else "IIIBBH"))
-    raw = image.memory.read(start, _count(image) * layout.size)
-    return layout.iter_unpack(raw[:len(raw) // layout.size * layout.size]), columns
+    for at in range(0, count, ROWS):
+        wanted = min(count - at, ROWS) * layout.size
+        raw = image.memory.past_cache(start + at * layout.size, wanted)
+        yield layout.iter_unpack(raw[:len(raw) // layout.size * layout.size]), columns
+        if len(raw) < wanted:
+            return
 
 
 def _count(image: Image) -> int:

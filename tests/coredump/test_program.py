@@ -6,8 +6,10 @@ import ctypes
 import os
 import re
 import shutil
+import struct
 import subprocess
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastlog_py.coredump import module as module_py
-from lastlog_py.coredump.elf import Image, header, read_image, segments
+from lastlog_py.coredump.elf import Image, Segment, header, read_image, segments
 from lastlog_py.coredump.machine import Machine, of
-from lastlog_py.coredump.memory import FileMemory, PiecesMemory, ProcMemory
+from lastlog_py.coredump.memory import FileMemory, Memory, PiecesMemory, ProcMemory
 from lastlog_py.coredump.module import Module
 from lastlog_py.coredump.program import parse_maps, process_context
 from lastlog_py.coredump.unwind.frame import END, Context, Frame
@@ -185,7 +187,9 @@ def test_symbols_without_section_headers(command: str, style: str, tmp_path: Pat
     found, fd = image(path, BIAS)
     try:
         module = Module("x.so", found.base, found.end - found.base, found, [])
-        starts = {module_py._symbol_name(found, row[2]): row for row in module_py._symbols(found)}
+        starts = {module_py._symbol_name(found, row[2]): row
+                  for rows, columns in module_py._table(found, module_py._count(found))
+                  for row in module_py._functions(found, rows, columns)}
         assert {"first", "second", "alias"} <= set(starts) and "table" not in starts
         start, size, _ = starts["first"]
         assert size and not start & 1 and found.base < start < found.end
@@ -248,6 +252,61 @@ def test_an_image_of_noise(name: str, data: bytes) -> None:
         assert module.build_id is None or module.text_id or not module.text_id
         assert found.eh_frame_hdr is None or len(found.eh_frame_hdr) == 2
         module_py.data_symbol(found, b"x")
+
+
+class Table(Memory):
+    """An image of which only .dynsym's strings and rows are there: `count` functions of 16 bytes,
+    each where `order` puts it; counts how much of the table was read."""
+
+    def __init__(self, machine: Machine, count: int, order: Callable[[int], int]) -> None:
+        super().__init__(machine)
+        self.count, self.order_of, self.size = count, order, 0
+
+    def _fetch(self, address: int, size: int) -> bytes:
+        if address < 0x1000000:                 # the names: four letters each
+            return b"".join(b"%04x\0" % (at & 0xffff) for at in range(
+                (address - 0x800000) // 5, (address + size - 0x800000) // 5 + 1))[
+                    (address - 0x800000) % 5:][:size]
+        self.size += size
+        first = (address - 0x1000000) // 24
+        assert (address - 0x1000000) % 24 == size % 24 == 0
+        return b"".join(struct.pack("<IBBHQQ", 5 * self.order_of(at), 0x12, 0, 9,
+                                    0x10000 + 16 * self.order_of(at), 16)
+                        for at in range(first, min(first + size // 24, self.count)))
+
+
+def table(count: int, order: Callable[[int], int]) -> tuple[Module, Table]:
+    memory = Table(KINDS["x86_64"].machine, count, order)
+    head = header(b"\x7fELF\2\1\1" + bytes(57))
+    assert head is not None
+    found = Image(KINDS["x86_64"].machine, memory, 0, head,
+                  [Segment(1, 5, 0, 0, 1 << 28, 1 << 28)])
+    found._dynamic = {5: 0x800000, 6: 0x1000000, 0x70000013: count}
+    return Module("/lib/many.so", 0, 1 << 28, found, []), memory
+
+
+@pytest.mark.parametrize("order", [lambda at: at, lambda at: 16383 - at,
+                                   lambda at: at * 40503 & 16383])
+def test_a_large_table_is_passed_over_once_and_not_kept(order: Callable[[int], int]) -> None:
+    module, memory = table(1 << 14, order)
+    wanted = [0x10000 + 16 * at + 7 for at in range(5, 16000, 271)]
+    tracemalloc.start()
+    found = module.symbols([*wanted, 0xffff])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == {at: (f"{at - 0x10007 >> 4:04x}", 7) for at in wanted} | {0xffff: None}
+    assert memory.size == 24 << 14
+    assert peak < 1 << 20
+    assert module.symbol(wanted[9]) == found[wanted[9]]
+    assert memory.size == 24 << 14      # it was known
+
+
+def test_answers_that_are_kept_are_few() -> None:
+    module, _ = table(600, lambda at: at)
+    wanted = [0x10000 + 16 * at + 1 for at in range(600)]
+    assert module.symbols(wanted) == {at: (f"{at - 0x10000 >> 4:04x}", 1) for at in wanted}
+    assert len(module._known) <= module_py.MAX_KNOWN
+    assert module.symbols([]) == {}
 
 
 # Frames
