@@ -25,6 +25,7 @@ __all__ = ["Backtrace", "Limits", "backtrace"]
 MAX_SIGNALS = 16            # signal frames in one backtrace
 MAX_GUESSES = 24            # frames found by scan in one backtrace
 ENTRY_SIZE = 96             # bytes of _start at the most
+SIMILAR = 64                # frames after which it is asked whether they are a recursion's
 
 
 class Limits:
@@ -32,11 +33,11 @@ class Limits:
 
     __slots__ = ("deadline", "head", "steps", "tail")
 
-    def __init__(self, head: int = 64, tail: int = 16, steps: int = 20_000,
+    def __init__(self, head: int = 48, tail: int = 16, steps: int = 20_000,
                  deadline: float | None = None) -> None:
         self.head = head            # innermost frames kept
         self.tail = tail            # outermost frames kept as well, where there are more
-        self.steps = steps          # frames walked
+        self.steps = steps          # frames walked; a recursion that is leapt over counts little
         self.deadline = deadline    # on time.monotonic(); None: none
 
     def is_over(self) -> bool:
@@ -47,15 +48,16 @@ class Limits:
 class Backtrace:
     """The frames that were kept."""
 
-    __slots__ = ("cut", "frames", "gap", "is_whole", "omitted")
+    __slots__ = ("cut", "frames", "gap", "is_stopped", "is_whole", "omitted")
 
     def __init__(self, frames: list[Frame], cut: bool, omitted: int, gap: int | None,
-                 is_whole: bool) -> None:
+                 is_whole: bool, is_stopped: bool = False) -> None:
         self.frames = frames        # innermost first
         self.cut = cut              # there are frames that are not here: a limit was reached
         self.omitted = omitted      # frames that were found and left out of the middle
         self.gap = gap              # index in frames of the first one behind them; None: no gap
         self.is_whole = is_whole    # it ends where the thread began, not where the trace was lost
+        self.is_stopped = is_stopped    # it ends at a limit: the last frame may have many callers
 
 
 def backtrace(context: Context, registers: dict[int, int], limits: Limits) -> Backtrace:
@@ -68,42 +70,69 @@ def backtrace(context: Context, registers: dict[int, int], limits: Limits) -> Ba
                          False)
     kept, walk = _Kept(limits), _Walk(context)
     frame: Frame | None = Frame(pc, registers, module=context.module_at(pc))
+    recent: list[Frame] = []
     while frame is not None and frame is not END:
         kept.add(frame)
-        if kept.count >= limits.steps or limits.is_over():
-            return kept.result(True, False)
-        frame = walk.caller(frame)
-    return kept.result(False, frame is END)
+        if kept.steps >= limits.steps or limits.is_over():
+            return kept.result(False, is_stopped=True)
+        recent.append(frame)
+        if len(recent) < SIMILAR:
+            frame = walk.caller(frame)
+        else:
+            frame = _further(kept, walk, recent)
+            recent.clear()
+    return kept.result(frame is END)
+
+
+def _further(kept: _Kept, walk: _Walk, recent: list[Frame]) -> Frame | None:
+    """The caller of the last of the recent frames; or, if they are a recursion's and nobody wants
+    all of these, a frame near its end."""
+    if kept.count > kept.limits.head:
+        from . import recursion  # here, not above: few backtraces are long
+
+        found = recursion.leap(walk.context, recent, kept.limits.tail, walk.caller,
+                               kept.limits.is_over)
+        if found is not None:
+            kept.skip(found[0] - 1)
+            return found[1]
+    return walk.caller(recent[-1])
 
 
 class _Kept:
     """The first and the last frames of many."""
 
-    __slots__ = ("count", "head", "limits", "tail")
+    __slots__ = ("count", "head", "limits", "oldest", "steps", "tail")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.count = 0
+        self.steps = 0                  # of these were walked, not leapt over
         self.head: list[Frame] = []
         self.tail: list[Frame] = []     # a ring: the oldest is overwritten
+        self.oldest = 0                 # its index
 
     def add(self, frame: Frame) -> None:
-        behind = self.count - self.limits.head
         self.count += 1
-        if behind < 0:
+        self.steps += 1
+        if len(self.head) < self.limits.head:
             self.head.append(frame)
-        elif behind < self.limits.tail:
+        elif len(self.tail) < self.limits.tail:
             self.tail.append(frame)
-        elif self.limits.tail:
-            self.tail[behind % self.limits.tail] = frame
+        elif self.tail:
+            self.tail[self.oldest] = frame
+            self.oldest = (self.oldest + 1) % len(self.tail)
 
-    def result(self, cut: bool, is_whole: bool) -> Backtrace:
-        behind = max(0, self.count - self.limits.head)
-        omitted = behind - len(self.tail)
-        turn = behind % len(self.tail) if omitted and self.tail else 0
-        frames = self.head + self.tail[turn:] + self.tail[:turn]
+    def skip(self, count: int) -> None:
+        """Frames that are there, but not looked at: those seen last are not the last any more."""
+        self.count += count
+        self.tail.clear()
+        self.oldest = 0
+
+    def result(self, is_whole: bool, is_stopped: bool = False) -> Backtrace:
+        omitted = self.count - len(self.head) - len(self.tail)
+        frames = self.head + self.tail[self.oldest:] + self.tail[:self.oldest]
         gap = len(self.head) if omitted else None
-        return Backtrace(frames, cut or omitted > 0, omitted, gap, is_whole)
+        return Backtrace(frames, is_stopped or omitted > 0, omitted, gap, is_whole, is_stopped)
 
 
 class _Walk:

@@ -153,6 +153,9 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
             break
         trace = _backtrace(crash, context, thread, limits)
         crash.threads[index] = _thread(book, thread, index == 0, trace)
+        if trace.is_stopped and trace.omitted:
+            crash.note(f"The backtrace of thread {thread.tid} is longer than could be followed: "
+                       "its last frames are the last that were seen, not the outermost.")
         if not index:
             book.add_names()
     book.add_names()

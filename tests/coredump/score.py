@@ -68,7 +68,7 @@ def _try(one: Opened, index: int, truth: Truth, verbose: bool) -> tuple[bool, fl
     thread = one.threads[index]
     start = time.perf_counter()
     try:
-        frames = backtrace.backtrace(one.context, thread.registers, backtrace.Limits()).frames
+        frames = backtrace.backtrace(one.context, thread.registers, backtrace.Limits(64)).frames
     except Exception:
         _print_once(traceback.format_exc())
         return False, time.perf_counter() - start, True

@@ -133,3 +133,23 @@ def test_a_row_is_whole_when_it_is_put_in(monkeypatch: pytest.MonkeyPatch) -> No
     crash.threads = Watched(crash)
     examine(crash, threads(5), program(monkeypatch))
     assert crash.threads.seen == 10 and counts(crash) == [3] * 5
+
+
+@pytest.mark.parametrize(("most", "head", "tail"), [(64, 48, 16), (10, 8, 2), (3, 3, 0), (1, 1, 0)])
+def test_the_most_frames_are_those_of_both_ends(monkeypatch: pytest.MonkeyPatch, most: int,
+                                                head: int, tail: int) -> None:
+    crash = Crash()
+    examine(crash, threads(1), program(monkeypatch, depth=100), max_frames=most)
+    row, = crash.threads
+    assert (len(row.frames), row.gap, row.omitted) == (most, head, 100 - most) and row.cut
+    stack = [frame.offset for frame in row.frames]
+    assert len(stack) == head + tail and not crash.notes
+
+
+def test_what_ends_at_a_limit_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    crash = Crash()
+    examine(crash, threads(1), program(monkeypatch, frozenset(range(1000)), pause=0))
+    assert (len(crash.threads[0].frames), crash.threads[0].omitted) == (64, 20000 - 64)
+    assert crash.notes == [
+        "The backtrace of thread 0 is longer than could be followed: its last frames are the last "
+        "that were seen, not the outermost."]
