@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 
 from .elf import Header, header
-from .elf import Segment as ElfSegment
 from .elf import segments as elf_segments
 from .machine import Machine, of
 from .memory import CoreMemory, PiecesMemory, last_at
@@ -37,7 +36,9 @@ NT_PRSTATUS, NT_PRPSINFO, NT_AUXV = 1, 3, 6
 NT_FILE, NT_SIGINFO = 0x46494C45, 0x53494749
 ET_CORE = 4
 
-MAX_SEGMENTS = 1 << 14      # the kernel's default max_map_count is 65530
+# So many PT_LOADs that may be executed, and so many others; the kernel's default max_map_count
+# allows 65530.
+MAX_SEGMENTS = 1 << 14
 MAX_THREADS = 256
 MAX_FILES = 1 << 14
 MAX_PROBLEMS = 32
@@ -257,28 +258,56 @@ def _read_segments(core: Core, head: Header, stream: Stream) -> list[tuple[int, 
         return []
     size = max(head.phentsize, 56 if head.bits == 64 else 32)
     notes: list[tuple[int, int]] = []
+    loads = _Loads()
     count, done = head.phnum, 0
     while done < count:
         raw = stream.take(size * (1 if done == 0 else min(count - done, 64)))
         rows = elf_segments(head, raw)
         for row in rows:
-            _keep_segment(core, row, notes)
+            if row.type == PT_LOAD:
+                loads.add(Segment(row.address, row.offset, row.filesz, row.memsz, row.flags))
+            elif row.type == PT_NOTE and row.filesz and len(notes) < MAX_NOTE_SEGMENTS:
+                notes.append((row.offset, row.filesz))
         if len(raw) % size or not raw:
             core.truncated = True
             break
         done += len(raw) // size
         if head.phnum == PN_XNUM and done == 1:     # the true count is what fits before the notes
             count = min(max(rows[0].offset - head.phoff, 0) // size, MAX_ROWS)
+    core.segments = loads.rows()
+    if loads.passed:
+        core.note(f"{loads.passed} of the core's mappings were not looked at.")
     return notes
 
 
-def _keep_segment(core: Core, row: ElfSegment, notes: list[tuple[int, int]]) -> None:
-    if row.type == PT_NOTE and row.filesz and len(notes) < MAX_NOTE_SEGMENTS:
-        notes.append((row.offset, row.filesz))
-    elif row.type == PT_LOAD and len(core.segments) < MAX_SEGMENTS:
-        core.segments.append(Segment(row.address, row.offset, row.filesz, row.memsz, row.flags))
-    elif row.type == PT_LOAD:
-        core.note(f"Of the core's mappings only {MAX_SEGMENTS} were looked at.")
+class _Loads:
+    """The PT_LOADs to keep of any number: what may be executed, and of the others the first, which
+    are the program's own, and the last, which are the libraries' and the stack."""
+
+    __slots__ = ("code", "first", "last", "passed")
+
+    def __init__(self) -> None:
+        self.first: list[Segment] = []
+        self.code: list[Segment] = []
+        self.last: list[Segment] = []   # a ring: the oldest is overwritten
+        self.passed = 0                 # are not kept
+
+    def add(self, row: Segment) -> None:
+        if len(self.first) < MAX_SEGMENTS // 2:
+            self.first.append(row)
+        elif row.flags & PF_X and len(self.code) < MAX_SEGMENTS:
+            self.code.append(row)
+        elif len(self.last) < MAX_SEGMENTS // 2:
+            self.last.append(row)
+        else:
+            self.last[self.passed % len(self.last)] = row
+            self.passed += 1
+
+    def rows(self) -> list[Segment]:
+        """As they came, where that is in order of address."""
+        if len(self.first) < MAX_SEGMENTS // 2:
+            return self.first
+        return sorted(self.first + self.code + self.last, key=_address)
 
 
 # Notes
@@ -512,3 +541,7 @@ def _parts(row: Segment, windows: list[tuple[int, int]]) -> list[tuple[int, int]
 
 def _offset(row: Segment) -> int:
     return row.offset
+
+
+def _address(row: Segment) -> int:
+    return row.address

@@ -5,6 +5,7 @@ Source: Documentation/filesystems/proc.rst, /proc/PID/maps.  On the hot path.
 
 from __future__ import annotations
 
+import io
 import os
 
 from .core import Mapping, deleted_note
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dumping_context", "find_modules", "parse_maps", "process_context"]
 
-MAX_MAPS, MAX_MODULES = 1 << 14, 256
+MAX_MAPS, MAX_MODULES = 1 << 14, 256        # of the mappings that are looked at
 
 
 def process_context(machine: Machine, memory: Memory, maps: bytes) -> Context:
@@ -35,6 +36,8 @@ def process_context(machine: Machine, memory: Memory, maps: bytes) -> Context:
     for row in files:
         if row.deleted and row.executable:
             context.note(deleted_note(row.path))
+    if len(rows) == MAX_MAPS:
+        context.note(f"Of the program's mappings only {MAX_MAPS} were looked at.")
     return context
 
 
@@ -54,10 +57,18 @@ def dumping_context(core: Core, process: Process) -> Context | None:
 
 
 def parse_maps(maps: bytes) -> list[Mapping]:
-    """The rows of /proc/PID/maps: "start-end perms offset device inode path"."""
-    rows = []
-    for line in maps.split(b"\n", MAX_MAPS)[:MAX_MAPS]:
-        fields = line.split(None, 5)
+    """The rows of /proc/PID/maps: "start-end perms offset device inode path"; the first MAX_MAPS
+    of those with a path or that may be executed.
+
+    A program can have tens of thousands of others, and the libraries are mapped behind them.
+    """
+    rows: list[Mapping] = []
+    for line in io.BytesIO(maps):
+        fields = line.rstrip(b"\n").split(None, 5)
+        if len(fields) == 5 and b"x" not in fields[1]:
+            continue
+        if len(rows) == MAX_MAPS:
+            break
         try:
             start, end = (int(part, 16) for part in fields[0].split(b"-"))
             # A line feed in a name stands there as \012 (fs/proc/task_mmu.c: seq_file_path).

@@ -108,12 +108,28 @@ def test_more_threads_than_are_kept() -> None:
 
 def test_more_mappings_than_are_kept() -> None:
     kind = KINDS["arm"]
-    rows = [(index * 0x1000, RX, b"code") for index in range(17_000)]
+    rows = [(index * 0x1000, RX, b"code") for index in range(40_000)]
     listed = [(index * 0x1000, index * 0x1000 + 1, 0, "/x") for index in range(17_000)]
     raw = b"".join(notes(kind)[:4]) + note(kind, 0x46494c45, files(kind, listed))
-    found = read(core(kind, raw, rows))
-    assert len(found.segments) == len(found.files) == 1 << 14
+    found = read(core(kind, raw, rows, xnum=True))
+    assert len(found.segments) == 1 << 15 and len(found.files) == 1 << 14
     assert len(found.problems) == 2 and all(row.executable for row in found.files)
+    assert f"{40_000 - (1 << 15)} of the core's mappings were not looked at." in found.problems
+
+
+def test_many_anonymous_mappings_cost_neither_libraries_nor_stack() -> None:
+    kind = KINDS["x86_64"]
+    program, library = (0x1000, RX, b"program"), (0x7f0000000000, RX, b"library")
+    stack = (0x7fff00000000, RW, b"stack")
+    many = [(0x100000 + index * 0x2000, RW, b"") for index in range(60_000)]
+    found = read(core(kind, b"".join(notes(kind)),
+                      [program, *many[:30_000], library, *many[30_000:], stack], xnum=True))
+    assert found.executable == [(0x1000, 0x1000 + len(b"program")),
+                                (0x7f0000000000, 0x7f0000000000 + len(b"library"))]
+    assert found.segments[0].address == 0x1000 and found.segments[-1].address == stack[0]
+    assert len(found.segments) == (1 << 14) + 1
+    assert found.problems == [f"{60_003 - len(found.segments)} of the core's mappings were not "
+                              "looked at."]
 
 
 @pytest.mark.parametrize(("data", "problem"), [

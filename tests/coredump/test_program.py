@@ -125,7 +125,7 @@ def test_maps() -> None:
         (0x400000, 0x401000, 0, "/usr/sbin/daemon", False),
         (0x401000, 0x402000, 0x1000, "/usr/sbin/daemon", True),
         (0x500000, 0x501000, 0, "/tmp/a b", True),
-        (0x7f000000, 0x7f001000, 0, "", False), (0x7ffe0000, 0x7fff0000, 0, "[stack]", False)]
+        (0x7ffe0000, 0x7fff0000, 0, "[stack]", False)]
     machine = KINDS["mips"].machine
     context = process_context(machine, PiecesMemory(machine, []), MAPS)
     assert [(module.path, module.base, module.size, module.ranges)
@@ -133,6 +133,23 @@ def test_maps() -> None:
         ("/usr/sbin/daemon", 0x400000, 0x2000, [(0x401000, 0x402000)]),
         ("/tmp/a b", 0x500000, 0x1000, [(0x500000, 0x501000)])]
     assert context.problems == ["/tmp/a b was deleted or replaced while it ran."]
+
+
+def test_tens_of_thousands_of_mappings_before_the_libraries() -> None:
+    many = b"".join(b"%x000-%x000 %s 00000000 00:00 0 \n" % (at, at + 1, (b"r--p", b"rw-p")[at & 1])
+                    for at in range(0x100000, 0x100000 + 60_000))
+    more = b"7f000000000-7f000001000 r-xp 00000000 1f:03 14   /lib/libc.so\n"
+    assert [row.path for row in parse_maps(MAPS + many + more)] == [
+        "/usr/sbin/daemon", "/usr/sbin/daemon", "/tmp/a b", "[stack]", "/lib/libc.so"]
+
+
+def test_more_mappings_of_files_than_are_looked_at() -> None:
+    machine = KINDS["aarch64"].machine
+    many = b"".join(b"%x000-%x000 r--p 00000000 1f:03 9   /x\n" % (at, at + 1)
+                    for at in range(0x100000, 0x100000 + 20_000))
+    assert len(parse_maps(many)) == 1 << 14
+    context = process_context(machine, PiecesMemory(machine, []), many)
+    assert context.problems == ["Of the program's mappings only 16384 were looked at."]
 
 
 @given(st.one_of(st.binary(max_size=300), st.lists(st.sampled_from(
