@@ -48,16 +48,17 @@ class Limits:
 class Backtrace:
     """The frames that were kept."""
 
-    __slots__ = ("cut", "frames", "gap", "is_stopped", "is_whole", "omitted")
+    __slots__ = ("cut", "frames", "gap", "is_counted", "is_stopped", "is_whole", "omitted")
 
     def __init__(self, frames: list[Frame], cut: bool, omitted: int, gap: int | None,
-                 is_whole: bool, is_stopped: bool = False) -> None:
+                 is_whole: bool, is_stopped: bool = False, is_counted: bool = True) -> None:
         self.frames = frames        # innermost first
         self.cut = cut              # there are frames that are not here: a limit was reached
         self.omitted = omitted      # frames that were found and left out of the middle
         self.gap = gap              # index in frames of the first one behind them; None: no gap
         self.is_whole = is_whole    # it ends where the thread began, not where the trace was lost
         self.is_stopped = is_stopped    # it ends at a limit: the last frame may have many callers
+        self.is_counted = is_counted    # no more than `omitted` are left out of the middle
 
 
 def backtrace(context: Context, registers: dict[int, int], limits: Limits) -> Backtrace:
@@ -74,28 +75,41 @@ def backtrace(context: Context, registers: dict[int, int], limits: Limits) -> Ba
     while frame is not None and frame is not END:
         kept.add(frame)
         if kept.steps >= limits.steps or limits.is_over():
-            return kept.result(False, is_stopped=True)
+            return _stopped(kept, walk, recent)
+        if len(recent) == 2 * SIMILAR:
+            del recent[:SIMILAR]
         recent.append(frame)
-        if len(recent) < SIMILAR:
-            frame = walk.caller(frame)
-        else:
-            frame = _further(kept, walk, recent)
-            recent.clear()
+        frame = (_leap(kept, walk, recent) if len(recent) % SIMILAR == 0 else None) \
+            or walk.caller(frame)
     return kept.result(frame is END)
 
 
-def _further(kept: _Kept, walk: _Walk, recent: list[Frame]) -> Frame | None:
-    """The caller of the last of the recent frames; or, if they are a recursion's and nobody wants
-    all of these, a frame near its end."""
-    if kept.count > kept.limits.head:
+def _leap(kept: _Kept, walk: _Walk, recent: list[Frame]) -> Frame | None:
+    """If the last frames are a recursion's, and nobody wants all of these: one near its end."""
+    if kept.count <= kept.limits.head:
+        return None
+    from . import recursion  # here, not above: few backtraces are long
+
+    found = recursion.leap(walk.context, recent[-SIMILAR:], kept.limits.tail, walk.caller,
+                           kept.limits.is_over)
+    if found is None:
+        return None
+    kept.skip(found[0] - 1)
+    recent.clear()
+    return found[1]
+
+
+def _stopped(kept: _Kept, walk: _Walk, recent: list[Frame]) -> Backtrace:
+    """At a limit; where there are frames enough, with the outermost ones from the stack's end."""
+    tail = kept.limits.tail
+    if tail and kept.count > kept.limits.head + tail:
         from . import recursion  # here, not above: few backtraces are long
 
-        found = recursion.leap(walk.context, recent, kept.limits.tail, walk.caller,
-                               kept.limits.is_over)
-        if found is not None:
-            kept.skip(found[0] - 1)
-            return found[1]
-    return walk.caller(recent[-1])
+        outer = recursion.outermost(walk.context, recent, tail, walk.caller)
+        if outer:
+            kept.end_with(outer)
+            return kept.result(True, is_counted=False)
+    return kept.result(False, is_stopped=True)
 
 
 class _Kept:
@@ -128,11 +142,18 @@ class _Kept:
         self.tail.clear()
         self.oldest = 0
 
-    def result(self, is_whole: bool, is_stopped: bool = False) -> Backtrace:
+    def end_with(self, frames: list[Frame]) -> None:
+        """These are the last, behind an unknown number of others."""
+        self.tail = frames[-self.limits.tail:]
+        self.oldest = 0
+
+    def result(self, is_whole: bool, is_stopped: bool = False, is_counted: bool = True
+               ) -> Backtrace:
         omitted = self.count - len(self.head) - len(self.tail)
         frames = self.head + self.tail[self.oldest:] + self.tail[:self.oldest]
         gap = len(self.head) if omitted else None
-        return Backtrace(frames, is_stopped or omitted > 0, omitted, gap, is_whole, is_stopped)
+        return Backtrace(frames, is_stopped or omitted > 0, omitted, gap, is_whole, is_stopped,
+                         is_counted)
 
 
 class _Walk:

@@ -22,6 +22,7 @@ __all__ = ["Crash", "ModuleRow", "ThreadRow", "examine", "take_core"]
 
 MAX_NOTES = 24
 MAX_MODULES = 128
+STEPS, LATER_STEPS = 100_000, 20_000        # frames walked of the crashed thread, of each other one
 LEAST_TIME = 0.1            # seconds that a thread may take, though its share is less
 # In a record that has many threads these registers are enough for all but the crashed one.
 SHORT = ("PC", "SP", "FP", "LR")
@@ -146,16 +147,15 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
     crash.threads += [_standing(book, thread, index == 0) for index, thread in enumerate(threads)]
     crash.threads_cut = core.thread_count > len(crash.threads)
     for index, thread in enumerate(threads):
-        limits = _limits(max_frames, deadline, len(threads) - index)
+        limits = _limits(max_frames, LATER_STEPS if index else STEPS, deadline,
+                         len(threads) - index)
         if index and limits.is_over():
             crash.note(f"Time was up after {index} threads: of the others there is only the place "
                        "where they were.")
             break
         trace = _backtrace(crash, context, thread, limits)
         crash.threads[index] = _thread(book, thread, index == 0, trace)
-        if trace.is_stopped and trace.omitted:
-            crash.note(f"The backtrace of thread {thread.tid} is longer than could be followed: "
-                       "its last frames are the last that were seen, not the outermost.")
+        _tell_length(crash, thread, trace)
         if not index:
             book.add_names()
     book.add_names()
@@ -163,6 +163,15 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
     book.add_rest()
     for problem in context.problems:
         crash.note(problem)
+
+
+def _tell_length(crash: Crash, thread: Thread, trace: Backtrace) -> None:
+    """What a backtrace that is too long lacks."""
+    long = f"The backtrace of thread {thread.tid} is longer than could be followed: "
+    if trace.is_stopped and trace.omitted:
+        crash.note(f"{long}its last frames are the last that were seen, not the outermost.")
+    elif not trace.is_counted:
+        crash.note(f"{long}more frames are left out of its middle than are counted.")
 
 
 def _standing(book: _Book, thread: Thread, first: bool) -> ThreadRow:
@@ -176,12 +185,12 @@ def _no_trace(context: Context, thread: Thread) -> Backtrace:
     return Backtrace([Frame(pc, thread.registers)] if pc is not None else [], True, 0, None, False)
 
 
-def _limits(most: int, deadline: float | None, left: int) -> Limits:
+def _limits(most: int, steps: int, deadline: float | None, left: int) -> Limits:
     """Those of the first of the `left` threads: a quarter of its frames are outermost ones."""
     if deadline is not None:
         now = time.monotonic()
         deadline = min(deadline, now + max((deadline - now) / left, LEAST_TIME))
-    return Limits(most - most // 4, most // 4, deadline=deadline)
+    return Limits(most - most // 4, most // 4, steps, deadline)
 
 
 def _backtrace(crash: Crash, context: Context, thread: Thread, limits: Limits) -> Backtrace:

@@ -5,6 +5,10 @@ bytes higher up, so do the return addresses on the stack.  They are compared all
 of the stack at a time; then a frame is made near the end of them, from which the ordinary methods
 must find the same pcs again.  What is passed over is thus known to be there, frame by frame.
 
+Where functions call each other in no such order there are just the same return addresses all the
+way up.  From one of the last of them the ordinary methods must find the way to the outermost frame;
+how many are between nobody knows then.
+
 On the handler's path, but only where a backtrace is long.
 """
 
@@ -22,12 +26,14 @@ if TYPE_CHECKING:
 
     Caller = Callable[[Frame], Frame | None]
 
-__all__ = ["WANTED", "leap"]
+__all__ = ["WANTED", "leap", "outermost"]
 
 MAX_PERIOD = 16             # functions that call each other in turn
 WANTED = 3 * MAX_PERIOD + 1     # frames to see it by
 LEAST_LEAP = 4              # periods
 BLOCK, MAX_STRIDE = 1 << 16, 1 << 18    # bytes of the stack at a time; of one period
+MAX_BLOCKS = 1 << 10
+MAX_TRIES, MAX_OUTER = 32, 256          # frames that are started from; frames from there
 
 
 class _Pattern:
@@ -135,3 +141,107 @@ def _leads_on(expected: list[Frame], frame: Frame, caller: Caller) -> bool:
             return False
         frame = found
     return True
+
+
+def outermost(context: Context, frames: list[Frame], spare: int, caller: Caller) -> list[Frame]:
+    """The outermost frames behind a recursion, some `spare` of its own before them; [] where they
+    are not found.  frames: the last that were walked, the more the better."""
+    kinds = _kinds(context, frames)
+    if not kinds:
+        return []
+    starts = _last_slots(context, kinds, frames[-1].registers[context.machine.SP])[-spare:]
+    for slot, pc in starts[:MAX_TRIES]:
+        found = _way_out(_restored(context, kinds[pc], slot), caller)
+        if found:
+            return found
+    return []
+
+
+class _Kind:
+    """A return address of the recursion, by two frames that have it."""
+
+    __slots__ = ("distance", "frame", "other")
+
+    def __init__(self, distance: int, frame: Frame, other: Frame) -> None:
+        self.distance = distance        # from the return address's place to the stack pointer
+        self.frame = frame
+        self.other = other
+
+
+def _kinds(context: Context, frames: list[Frame]) -> dict[int, _Kind]:
+    """By return address; those of which there are two frames that agree about its place."""
+    sp = context.machine.SP
+    found: dict[int, _Kind] = {}
+    before: dict[int, tuple[int, Frame]] = {}
+    for at, frame in enumerate(frames[1:]):
+        if frame.exact or frame.pc in found:
+            continue
+        distance = _distance(context, frames[at].registers[sp], frame)
+        other = before.get(frame.pc)
+        if other is not None and distance == other[0]:
+            found[frame.pc] = _Kind(distance, frame, other[1])
+        elif distance is not None:
+            before[frame.pc] = distance, frame
+    return found
+
+
+def _distance(context: Context, low: int, frame: Frame) -> int | None:
+    """How far below the stack pointer the frame's return address is; PowerPC's is above."""
+    word, top = context.machine.word, frame.registers[context.machine.SP]
+    for slot in range(top + word, max(low, top - BLOCK) - 1, -word):
+        if context.memory.word(slot) == frame.pc:
+            return top - slot
+    return None
+
+
+def _last_slots(context: Context, kinds: dict[int, _Kind], start: int) -> list[tuple[int, int]]:
+    """(address, return address) of the last that are on the stack, in order: those of the last
+    block, and of the one before, with any."""
+    machine = context.machine
+    wanted = [(pc, pc.to_bytes(machine.word, machine.order)) for pc in kinds]
+    last: list[tuple[int, int]] = []
+    before = last
+    for block in range(start, start + MAX_BLOCKS * BLOCK, BLOCK):
+        raw = context.memory.past_cache(block, BLOCK)
+        found = sorted((block + at, pc) for pc, value in wanted
+                       for at in _places(raw, value, machine.word))
+        if not found:
+            break
+        before, last = last, found
+    return before + last
+
+
+def _places(raw: bytes, value: bytes, word: int) -> list[int]:
+    """Where in `raw` the word is."""
+    places, at = [], raw.find(value)
+    while at >= 0:
+        if at % word == 0:
+            places.append(at)
+        at = raw.find(value, at + 1)
+    return places
+
+
+def _restored(context: Context, kind: _Kind, slot: int) -> Frame:
+    """The frame whose return address is at `slot`, with the registers that its like agree about:
+    they are the same, or as far from the stack pointer."""
+    sp, frame, other = slot + kind.distance, kind.frame, kind.other
+    own, others = frame.registers, other.registers
+    by = sp - own[context.machine.SP]
+    apart = own[context.machine.SP] - others[context.machine.SP]
+    registers = {number: value + (by if value - others[number] == apart else 0)
+                 for number, value in own.items()
+                 if number in others and value - others[number] in (0, apart)}
+    return Frame(frame.pc, registers, frame.how, sp, module=frame.module)
+
+
+def _way_out(frame: Frame, caller: Caller) -> list[Frame]:
+    """The frames from there to the outermost one; [] where they do not lead there."""
+    frames = [frame]
+    while len(frames) < MAX_OUTER:
+        found = caller(frames[-1])
+        if found is END:
+            return frames
+        if found is None or found.how == "scan":
+            break
+        frames.append(found)
+    return []

@@ -143,6 +143,50 @@ def test_what_is_passed_over_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 29900 < landings[1] < 30000 - 16
 
 
+@pytest.mark.parametrize("by_rbp", [False, True])
+def test_where_there_is_no_order_the_end_is_found_from_the_stack(
+        monkeypatch: pytest.MonkeyPatch, by_rbp: bool) -> None:
+    pattern = [CODE + 1 + at * at % 61 for at in range(500)]
+    context, first, asked = program(monkeypatch, 60_000, pattern, by_rbp)
+    found = backtrace(context, first, Limits(steps=1000))
+    assert [frame.pc for frame in found.frames[-16:]] == OUTER[-16:]
+    assert [(frame.registers[7] - STACK) // FRAME for frame in found.frames[-16:]] == [
+        *range(60_021 - 16, 60_021)]
+    assert (len(found.frames), found.omitted, found.gap) == (64, 1000 - 64, 48)
+    assert found.cut and found.is_whole and not found.is_counted and not found.is_stopped
+    assert len(asked) < 1100
+
+
+def test_where_the_stack_s_end_is_not_there_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pattern = [CODE + 1 + at * at % 61 for at in range(500)]
+    context, first, asked = program(monkeypatch, 60_000, pattern)
+    plain = Stack.pc
+    monkeypatch.setattr(Stack, "pc", lambda self, number: (
+        1 if number == 60_005 else plain(self, number)))
+    found = backtrace(context, first, Limits(steps=1000))
+    assert [(frame.registers[7] - STACK) // FRAME for frame in found.frames[-16:]] == [
+        *range(1000 - 16, 1000)]
+    assert found.is_stopped and found.is_counted and not found.is_whole and len(asked) < 2000
+
+
+@needs_cores()
+@pytest.mark.parametrize("name", sets())
+def test_the_test_cores_ends(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """On every machine the outermost frames are found from the stack's end, too."""
+    one = opened(cases(f"{name}/recurse")[0])
+    try:
+        registers = one.threads[0].registers
+        whole = backtrace(one.context, registers, Limits())
+        monkeypatch.setattr(recursion, "leap", lambda *_: None)
+        found = backtrace(one.context, registers, Limits(steps=400))
+        assert found.omitted == 400 - 64 and found.is_counted is found.is_stopped
+        if whole.is_whole:
+            assert [frame.pc for frame in found.frames] == [frame.pc for frame in whole.frames]
+            assert not found.is_counted
+    finally:
+        close(one)
+
+
 @needs_cores()
 @pytest.mark.parametrize("name", sets())
 def test_the_test_cores_recursion(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
