@@ -25,6 +25,7 @@ __all__ = ["Backtrace", "Limits", "backtrace"]
 MAX_SIGNALS = 16            # signal frames in one backtrace
 MAX_GUESSES = 24            # frames found by scan in one backtrace
 ENTRY_SIZE = 96             # bytes of _start at the most
+MORE = 0.2                  # seconds beyond a limit for the outermost frames
 SIMILAR = 64                # frames after which it is asked whether they are a recursion's
 
 
@@ -105,7 +106,8 @@ def _stopped(kept: _Kept, walk: _Walk, recent: list[Frame]) -> Backtrace:
     if tail and kept.count > kept.limits.head + tail:
         from . import recursion  # here, not above: few backtraces are long
 
-        outer = recursion.outermost(walk.context, recent, tail, walk.caller)
+        until = Limits(deadline=time.monotonic() + MORE)
+        outer = recursion.outermost(walk.context, recent, tail, walk.caller, until.is_over)
         if outer:
             kept.end_with(outer)
             return kept.result(True, is_counted=False)

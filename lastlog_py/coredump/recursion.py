@@ -20,7 +20,7 @@ from .unwind.frame import END, Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .unwind.frame import Context
 
@@ -31,9 +31,9 @@ __all__ = ["WANTED", "leap", "outermost"]
 MAX_PERIOD = 16             # functions that call each other in turn
 WANTED = 3 * MAX_PERIOD + 1     # frames to see it by
 LEAST_LEAP = 4              # periods
-BLOCK, MAX_STRIDE = 1 << 16, 1 << 18    # bytes of the stack at a time; of one period
+BLOCK, MAX_STRIDE = 1 << 16, 1 << 16    # bytes of the stack at a time; of one period
 MAX_BLOCKS = 1 << 10
-MAX_TRIES, MAX_OUTER = 32, 256          # frames that are started from; frames from there
+MAX_OUTER = 256             # frames outside of the recursion
 
 
 class _Pattern:
@@ -59,7 +59,9 @@ def leap(context: Context, frames: list[Frame], spare: int, caller: Caller,
         return None
     count = _repeats(context, pattern, is_over) - spare // pattern.period - 2
     landing = _landing(context, frames, pattern, count) if count >= LEAST_LEAP else None
+    problems = len(context.problems)
     if landing is None or not _leads_on(frames[-pattern.period:], landing, caller):
+        del context.problems[problems:]     # of what was tried
         return None
     return count * pattern.period, landing
 
@@ -79,16 +81,30 @@ def _pattern(context: Context, frames: list[Frame]) -> _Pattern | None:
 
 def _find_slots(context: Context, frames: list[Frame], pattern: _Pattern) -> bool:
     """Where the last period's return addresses are: each comes again below, as its frame does."""
-    memory, word, stride = context.memory, context.machine.word, pattern.stride
-    top = frames[-1].registers[context.machine.SP]
+    memory, stride = context.memory, pattern.stride
+    start = frames[-1].registers[context.machine.SP] - stride
+    raw, below = memory.read(start, stride), memory.read(start - stride, stride)
     for frame in frames[-pattern.period:]:
-        for slot in range(top - word, top - stride - 1, -word):
-            if all(memory.word(slot - back) == frame.pc for back in (0, stride)):
-                pattern.slots.append((slot, frame.pc))
-                break
-        else:
+        value = _written(context, frame.pc)
+        at = next((at for at in _places(raw, value, context.machine.word)
+                   if below[at:at + len(value)] == value), None)
+        if at is None:
             return False
+        pattern.slots.append((start + at, frame.pc))
     return True
+
+
+def _written(context: Context, pc: int) -> bytes:
+    return pc.to_bytes(context.machine.word, context.machine.order)
+
+
+def _places(raw: bytes, value: bytes, word: int) -> Iterator[int]:
+    """Where in `raw` the word is, the last first."""
+    at = raw.rfind(value)
+    while at >= 0:
+        if at % word == 0:
+            yield at
+        at = raw.rfind(value, 0, at + word - 1)
 
 
 def _repeats(context: Context, pattern: _Pattern, is_over: Callable[[], bool]) -> int:
@@ -143,18 +159,21 @@ def _leads_on(expected: list[Frame], frame: Frame, caller: Caller) -> bool:
     return True
 
 
-def outermost(context: Context, frames: list[Frame], spare: int, caller: Caller) -> list[Frame]:
+def outermost(context: Context, frames: list[Frame], spare: int, caller: Caller,
+              is_over: Callable[[], bool]) -> list[Frame]:
     """The outermost frames behind a recursion, some `spare` of its own before them; [] where they
     are not found.  frames: the last that were walked, the more the better."""
     kinds = _kinds(context, frames)
     if not kinds:
         return []
-    starts = _last_slots(context, kinds, frames[-1].registers[context.machine.SP])[-spare:]
-    for slot, pc in starts[:MAX_TRIES]:
-        found = _way_out(_restored(context, kinds[pc], slot), caller)
-        if found:
-            return found
-    return []
+    start, problems = frames[-1].registers[context.machine.SP], len(context.problems)
+    found: list[Frame] = []
+    for slot, pc in _last_slots(context, kinds, start, is_over)[-spare:]:
+        found = _way_out(_restored(context, kinds[pc], slot), caller, is_over)
+        if found or is_over():
+            break
+    del context.problems[problems:]         # of what was tried
+    return found
 
 
 class _Kind:
@@ -188,17 +207,18 @@ def _kinds(context: Context, frames: list[Frame]) -> dict[int, _Kind]:
 def _distance(context: Context, low: int, frame: Frame) -> int | None:
     """How far below the stack pointer the frame's return address is; PowerPC's is above."""
     word, top = context.machine.word, frame.registers[context.machine.SP]
-    for slot in range(top + word, max(low, top - BLOCK) - 1, -word):
-        if context.memory.word(slot) == frame.pc:
-            return top - slot
-    return None
+    low = max(low, top - BLOCK)
+    raw = context.memory.read(low, top + 2 * word - low)
+    at = next(_places(raw, _written(context, frame.pc), word), None)
+    return None if at is None else top - low - at
 
 
-def _last_slots(context: Context, kinds: dict[int, _Kind], start: int) -> list[tuple[int, int]]:
+def _last_slots(context: Context, kinds: dict[int, _Kind], start: int,
+                is_over: Callable[[], bool]) -> list[tuple[int, int]]:
     """(address, return address) of the last that are on the stack, in order: those of the last
     block, and of the one before, with any."""
     machine = context.machine
-    wanted = [(pc, pc.to_bytes(machine.word, machine.order)) for pc in kinds]
+    wanted = [(pc, _written(context, pc)) for pc in kinds]
     last: list[tuple[int, int]] = []
     before = last
     for block in range(start, start + MAX_BLOCKS * BLOCK, BLOCK):
@@ -207,18 +227,10 @@ def _last_slots(context: Context, kinds: dict[int, _Kind], start: int) -> list[t
                        for at in _places(raw, value, machine.word))
         if not found:
             break
+        if is_over():
+            return []
         before, last = last, found
     return before + last
-
-
-def _places(raw: bytes, value: bytes, word: int) -> list[int]:
-    """Where in `raw` the word is."""
-    places, at = [], raw.find(value)
-    while at >= 0:
-        if at % word == 0:
-            places.append(at)
-        at = raw.find(value, at + 1)
-    return places
 
 
 def _restored(context: Context, kind: _Kind, slot: int) -> Frame:
@@ -234,10 +246,10 @@ def _restored(context: Context, kind: _Kind, slot: int) -> Frame:
     return Frame(frame.pc, registers, frame.how, sp, module=frame.module)
 
 
-def _way_out(frame: Frame, caller: Caller) -> list[Frame]:
+def _way_out(frame: Frame, caller: Caller, is_over: Callable[[], bool]) -> list[Frame]:
     """The frames from there to the outermost one; [] where they do not lead there."""
     frames = [frame]
-    while len(frames) < MAX_OUTER:
+    while len(frames) < MAX_OUTER and not is_over():
         found = caller(frames[-1])
         if found is END:
             return frames

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lastlog_py.coredump import backtrace as backtraces
 from lastlog_py.coredump import recursion
@@ -141,6 +143,19 @@ def test_what_is_passed_over_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     landings = [(sp - STACK) // FRAME for sp in seen if sp is not None]
     assert len(landings) == 2 and 14900 < landings[0] < 15000 - 16
     assert 29900 < landings[1] < 30000 - 16
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.lists(st.integers(1, 9), min_size=1, max_size=4),
+                          st.integers(1, 300)), min_size=1, max_size=5), st.booleans())
+def test_whatever_calls_what(parts: list[tuple[list[int], int]], by_rbp: bool) -> None:
+    """One recursion within another, and with gaps: as it is found step by step."""
+    pcs = [CODE + pc for part, count in parts for pc in part * count]
+    with pytest.MonkeyPatch.context() as patch:
+        context, first, _ = program(patch, len(pcs), pcs, by_rbp)
+        found = shape(backtrace(context, first, Limits()))
+        patch.setattr(recursion, "leap", lambda *_: None)
+        assert found == shape(backtrace(context, first, Limits()))
 
 
 @pytest.mark.parametrize("by_rbp", [False, True])
