@@ -136,8 +136,9 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
             max_frames: int = 64, deadline: float | None = None) -> None:
     """The backtraces of the threads, the crashed one first, and the files they are in.
 
-    First where each thread stands; then each thread's frames, which no thread can take more than
-    its share of the time for; their names last, but the crashed thread's as soon as it is done.
+    First where each thread stands; then each thread's frames, for which the crashed one may take
+    half of the time and every other one its share of what is left; their names last, but the
+    crashed thread's as soon as it is done.
     At any moment another thread may write down what there is: a row is whole when it is put in,
     and the files that it names are there before it.
     deadline: on time.monotonic().
@@ -147,15 +148,16 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
     crash.threads += [_standing(book, thread, index == 0) for index, thread in enumerate(threads)]
     crash.threads_cut = core.thread_count > len(crash.threads)
     for index, thread in enumerate(threads):
-        limits = _limits(max_frames, LATER_STEPS if index else STEPS, deadline,
-                         len(threads) - index)
+        left = len(threads) - index
+        limits = _limits(max_frames, LATER_STEPS, deadline, left) if index else \
+            _limits(max_frames, STEPS, deadline, min(left, 2))
         if index and limits.is_over():
             crash.note(f"Time was up after {index} threads: of the others there is only the place "
                        "where they were.")
             break
         trace = _backtrace(crash, context, thread, limits)
         crash.threads[index] = _thread(book, thread, index == 0, trace)
-        _tell_length(crash, thread, trace)
+        _tell_length(crash, f"thread {thread.tid}" if not index else "another thread", trace)
         if not index:
             book.add_names()
     book.add_names()
@@ -165,9 +167,9 @@ def examine(crash: Crash, core: Core, context: Context, max_threads: int = 64,
         crash.note(problem)
 
 
-def _tell_length(crash: Crash, thread: Thread, trace: Backtrace) -> None:
+def _tell_length(crash: Crash, whose: str, trace: Backtrace) -> None:
     """What a backtrace that is too long lacks."""
-    long = f"The backtrace of thread {thread.tid} is longer than could be followed: "
+    long = f"The backtrace of {whose} is longer than could be followed: "
     if trace.is_stopped and trace.omitted:
         crash.note(f"{long}its last frames are the last that were seen, not the outermost.")
     elif not trace.is_counted:
@@ -185,11 +187,12 @@ def _no_trace(context: Context, thread: Thread) -> Backtrace:
     return Backtrace([Frame(pc, thread.registers)] if pc is not None else [], True, 0, None, False)
 
 
-def _limits(most: int, steps: int, deadline: float | None, left: int) -> Limits:
-    """Those of the first of the `left` threads: a quarter of its frames are outermost ones."""
+def _limits(most: int, steps: int, deadline: float | None, shares: int) -> Limits:
+    """A thread's, which may take one of so many shares of the time; a quarter of its frames are
+    outermost ones."""
     if deadline is not None:
         now = time.monotonic()
-        deadline = min(deadline, now + max((deadline - now) / left, LEAST_TIME))
+        deadline = min(deadline, now + max((deadline - now) / shares, LEAST_TIME))
     return Limits(most - most // 4, most // 4, steps, deadline)
 
 

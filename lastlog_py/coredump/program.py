@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dumping_context", "find_modules", "parse_maps", "process_context"]
 
-MAX_MAPS, MAX_MODULES = 1 << 14, 256        # of the mappings that are looked at
+MAX_MAPS, MAX_MODULES = 1 << 14, 256
 
 
 def process_context(machine: Machine, memory: Memory, maps: bytes) -> Context:

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
     Caller = Callable[[Frame], Frame | None]
 
-__all__ = ["WANTED", "leap", "outermost"]
+__all__ = ["leap", "outermost"]
 
 MAX_PERIOD = 16             # functions that call each other in turn
-WANTED = 3 * MAX_PERIOD + 1     # frames to see it by
 LEAST_LEAP = 4              # periods
 BLOCK, MAX_STRIDE = 1 << 16, 1 << 16    # bytes of the stack at a time; of one period
 MAX_BLOCKS = 1 << 10
@@ -49,8 +48,8 @@ class _Pattern:
 
 def leap(context: Context, frames: list[Frame], spare: int, caller: Caller,
          is_over: Callable[[], bool]) -> tuple[int, Frame] | None:
-    """(how many frames further out, that frame) from the last of `frames`, which are at least
-    WANTED; None: they are no recursion, or one that soon ends.
+    """(how many frames further out, that frame) from the last of `frames`, more than three times
+    MAX_PERIOD; None: they are no recursion, or one that soon ends.
 
     At least `spare` frames of the recursion are left; caller, is_over: of the backtrace.
     """

@@ -71,6 +71,7 @@ def test_a_slow_thread_takes_no_more_than_its_share(monkeypatch: pytest.MonkeyPa
     assert [number for number, count in enumerate(counts(crash)) if count == 3] == [
         number for number in range(6) if number not in slow]
     assert all(count > 3 for number, count in enumerate(counts(crash)) if number in slow)
+    assert counts(crash)[0] > 24 or 0 not in slow       # half of the time
 
 
 def test_where_the_time_is_not_enough_all_threads_have_their_places(
@@ -80,9 +81,9 @@ def test_where_the_time_is_not_enough_all_threads_have_their_places(
     assert time.monotonic() < start + 1
     assert len(crash.threads) == 40 and not crash.threads_cut
     left = [thread for thread in crash.threads if len(thread.frames) == 1]
-    assert len(left) > 30 and all(thread.cut and thread.frames[0].pc == CODE + 0x40
-                                  and CODE + 0x40 in dict(thread.registers).values()
-                                  for thread in left)
+    assert len(left) > 30 and len(crash.threads[0].frames) > 12
+    assert all(thread.cut and thread.frames[0].pc == CODE + 0x40
+               and CODE + 0x40 in dict(thread.registers).values() for thread in left)
     assert crash.notes == [f"Time was up after {40 - len(left)} threads: of the others there is "
                            "only the place where they were."]
 
