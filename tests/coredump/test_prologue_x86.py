@@ -213,7 +213,7 @@ def test_the_cores_without_their_call_frame_information(name: str,
         truth = {thread.tid: thread for thread in one.truth}
         for thread in one.threads:
             frames = backtraces.backtrace(one.context, thread.registers,
-                                          backtraces.Limits()).frames
+                                          backtraces.Limits(64)).frames
             expected = truth[thread.tid].expected()
             total += 1
             right += [frame.pc for frame in frames][:len(expected)] == expected
