@@ -181,6 +181,34 @@ def test_what_was_written_comes_back(crash: Crash, log: bytes) -> None:
         assert read["frames"] == [_expected(crash, row) for row in written.frames]
 
 
+@settings(deadline=None, max_examples=60)
+@given(crashes(), st.sampled_from([1, 30, 400]), st.sampled_from([1, 40]),
+       st.binary(max_size=9000), st.integers(report.LEAST, 1 << 15))
+def test_the_room_is_kept_to(crash: Crash, longer: int, more: int, log: bytes, room: int) -> None:
+    """Whatever a program and its files are called, and however many there are."""
+    crash.executable = (crash.executable or "") * longer
+    crash.command = (crash.command or "") * longer
+    crash.notes = [note * longer for note in crash.notes] * more
+    crash.threads *= more
+    for row in crash.modules:
+        row.path *= longer
+    for frame in (frame for row in crash.threads for frame in row.frames):
+        frame.symbol = frame.symbol and frame.symbol * longer
+    for row in crash.threads:
+        row.frames, row.registers = row.frames * more, [(f"r{at}", 2**63) for at in range(more)]
+    text = report.render(crash, room, report.plain_log(log))
+    dump = reading.read(text.decode())
+    assert len(text) <= room and dump is not None
+    assert (dump["pid"], dump["tid"], dump["signal"]) == (crash.pid, crash.tid,
+                                                          crash.signal or None)
+    if crash.threads and crash.threads[0].frames:
+        found, wanted = dump["threads"][0]["frames"], crash.threads[0].frames
+        assert found and [int(each["pc"], 16) for each in found] == \
+            [each.pc for each in wanted[:len(found)]]
+        assert [each["offset"] for each in found] == [
+            None if each.offset is None else hex(each.offset) for each in wanted[:len(found)]]
+
+
 def _expected(crash: Crash, row: FrameRow) -> dict[str, Any]:
     module = None if row.module is None else crash.modules[row.module]
     return frame(hex(row.pc), None if module is None else plain(module.path) or "",

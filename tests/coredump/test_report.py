@@ -124,6 +124,52 @@ def test_little_room_is_for_the_innermost_frames(room: int) -> None:
     assert [int(each["pc"], 16) for each in first["frames"]] == list(range(len(first["frames"])))
 
 
+def loaded(modules: int, length: int) -> Crash:
+    """A program with 20 frames, and as many libraries with paths of that length."""
+    crash = many(3)
+    crash.modules = [module(f"/{at:0{length}}/lib{at}.so", at << 24, 1) for at in range(modules)]
+    for at, each in enumerate(crash.threads[0].frames):
+        each.module, each.offset = at % 2 + 3, at
+    crash.threads[1].frames[0].module, crash.threads[1].frames[0].offset = 7, 0
+    return crash
+
+
+@pytest.mark.parametrize(("modules", "length", "room"), [
+    (40, 60, 4096), (128, 60, 16384), (128, 1000, 32768), (128, 4000, 8192)])
+def test_no_module_takes_the_room_of_the_frames(modules: int, length: int, room: int) -> None:
+    """Those that the frames are in come with them, all others last."""
+    text = render(loaded(modules, length), room, b"log\n")
+    dump = reading.read(text.decode())
+    assert len(text) <= room and dump is not None and text.endswith(b"\nSystem log:\nlog\n")
+    frames = [frame for each in dump["threads"] for frame in each["frames"]]
+    assert len(frames) == 60 and not dump["threads_cut"]
+    assert [each["module"].rpartition("/")[2] for each in frames[:3]] == [
+        "lib3.so", "lib4.so", "lib3.so"]
+    assert frames[20]["module"].endswith("lib7.so")
+    assert all(len(each["path"]) <= 300 for each in dump["modules"])
+    assert 3 <= len(dump["modules"]) < modules or room > 16384
+
+
+def test_threads_stop_where_the_log_begins() -> None:
+    crash = loaded(8, 290)
+    crash.threads *= 20
+    text = render(crash, 8192, b"line\n" * 2000)
+    dump = reading.read(text.decode())
+    assert dump is not None and dump["threads_cut"] and 1 < len(dump["threads"]) < 60
+    assert len(text.partition(b"\nSystem log:\n")[2]) > 4000 and len(text) <= 8192
+
+
+@pytest.mark.parametrize(("path", "expected"), [
+    ("/bin/x", "/bin/x"), ("/" + "x" * 1023, "/" + "x" * 1023),
+    ("/" + "a" * 2000 + "/name", "/" + "a" * 127 + "..." + "a" * 888 + "/name"),
+    ("\u202e" * 400, r"\xe2\x80\xae" * 10 + "..." + r"\xe2\x80\xae" * 75)])
+def test_a_long_path_keeps_its_end(path: str, expected: str) -> None:
+    crash = Crash(11, 1)
+    crash.executable = path
+    line = render(crash, 1 << 16).decode().split("\n")[1]
+    assert line == f"Executable: {expected}" and len(line) <= 12 + 1024
+
+
 @pytest.mark.parametrize(("value", "expected"), [
     ("plain /path with spaces", "plain /path with spaces"), ("a\nSignal: 9", r"a\x0aSignal: 9"),
     ("\x1b[31m", r"\x1b[31m"), ("a\\b", r"a\x5cb"), ("\udcff", r"\xff"), ("é", "é"),
