@@ -9,6 +9,8 @@ no line.  On the hot path.
 
 from __future__ import annotations
 
+from .culprit import file_name, shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,13 +27,6 @@ LEAST_VALUE, MOST_VALUE = 32, 1024      # bytes of a value
 MOST_PATH = 300             # of a module's; its last part may be 255, and stays whole
 LONGEST_ESCAPE = 16         # bytes of one character, written as \xNN
 MOST_TITLE = 120
-# Functions in which a program ends that found out itself that something is wrong.
-_ENDING = frozenset((
-    "abort", "raise", "gsignal", "kill", "tgkill", "tkill", "pthread_kill", "_exit", "_Exit",
-    "__assert", "__assert_fail", "__assert2", "__stack_chk_fail", "__fortify_fail", "__chk_fail",
-    "__libc_message", "__libc_fatal", "_ZSt9terminatev", "_ZSt10unexpectedv", "__cxa_throw",
-    "__cxa_rethrow", "__cxa_pure_virtual", "_ZSt17__throw_bad_allocv", "thrd_kill"))
-_ENDS_WITHIN = 12           # frames in which such functions are looked for
 
 
 def render(crash: Crash, room: int, log: bytes = b"") -> bytes:
@@ -251,18 +246,18 @@ def title(crash: Crash) -> str:
 
 
 def _place(crash: Crash) -> str:
-    """Where it happened: behind a signal's handler and the functions that end a program."""
+    """Where it happened; "" where that is not known."""
     frames = crash.threads[0].frames if crash.threads else []
-    start = max((at for at, frame in enumerate(frames) if frame.how == "signal"), default=0)
-    for at, frame in enumerate(frames[start:start + _ENDS_WITHIN], start):
-        if frame.symbol in _ENDING and at + 1 < len(frames):
-            start = at + 1
-    return _frame_name(crash, frames[start]) if frames else ""
+    steps = [(frame.how, frame.symbol or "", _path(crash, frame)) for frame in frames]
+    at = shown(steps, crash.code_name, crash.signal_name)
+    return _frame_name(frames[at], steps[at][2]) if steps else ""
 
 
-def _frame_name(crash: Crash, frame: FrameRow) -> str:
-    if frame.symbol:
-        return frame.symbol
-    if frame.module is None:
-        return f"{frame.pc:#x}"
-    return f"{crash.modules[frame.module].path.rpartition('/')[2]}+{frame.offset:#x}"
+def _path(crash: Crash, frame: FrameRow) -> str:
+    return "" if frame.module is None else crash.modules[frame.module].path
+
+
+def _frame_name(frame: FrameRow, path: str) -> str:
+    name = file_name(path)
+    return frame.symbol or (f"{name}+{frame.offset:#x}" if name and frame.offset is not None
+                            else name)

@@ -189,13 +189,13 @@ def test_the_room_is_kept_to(crash: Crash, longer: int, more: int, log: bytes, r
     crash.executable = (crash.executable or "") * longer
     crash.command = (crash.command or "") * longer
     crash.notes = [note * longer for note in crash.notes] * more
-    crash.threads *= more
-    for row in crash.modules:
-        row.path *= longer
-    for frame in (frame for row in crash.threads for frame in row.frames):
-        frame.symbol = frame.symbol and frame.symbol * longer
+    for file in crash.modules:
+        file.path *= longer
     for row in crash.threads:
+        for each in row.frames:
+            each.symbol = each.symbol and each.symbol * longer
         row.frames, row.registers = row.frames * more, [(f"r{at}", 2**63) for at in range(more)]
+    crash.threads *= more
     text = report.render(crash, room, report.plain_log(log))
     dump = reading.read(text.decode())
     assert len(text) <= room and dump is not None

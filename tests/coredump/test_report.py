@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastlog_py.coredump import reading
+from lastlog_py.coredump import offline, reading, words
 from lastlog_py.coredump.crash import Crash, FrameRow, ModuleRow, ThreadRow
 from lastlog_py.coredump.module import Module
 from lastlog_py.coredump.names import code_name, signal_name
 from lastlog_py.coredump.report import escape, plain_log, render, title
+from tests.coredump import cases
 
 WHOLE = """\
 lastlog core dump 1
@@ -202,20 +203,49 @@ def test_titles() -> None:
     assert title(Crash(200)) == "a program: signal 200"
 
 
+LIBC = 1
+
+
 @pytest.mark.parametrize(("frames", "place"), [
-    ([frame(1, symbol="f"), frame(2, symbol="g")], "f"),
-    ([frame(1, symbol="raise"), frame(2), frame(3, symbol="abort"), frame(4, symbol="g")], "g"),
-    ([frame(1, symbol="abort")], "abort"),
-    ([frame(1, symbol="handler"), frame(2, "signal", symbol="f"), frame(3, symbol="g")], "f"),
-    ([frame(1, symbol="abort"), frame(2, "signal"), frame(3, symbol="abort"),
-      frame(4, module=0, offset=16)], "prog+0x10"),
-    ([frame(0x123)], "0x123")])
+    ([frame(1, symbol="f"), frame(2, symbol="g")], " in f"),
+    ([frame(1, "cfi", LIBC, 1, "raise"), frame(2, "cfi", LIBC, 2),
+      frame(3, "cfi", LIBC, 3, "abort"), frame(4, symbol="g")], " in g"),
+    ([frame(1, "cfi", LIBC, 1, "abort")], " in abort"),
+    ([frame(1, "cfi", 0, 1, "abort"), frame(2, symbol="g")], " in abort"),      # its own
+    ([frame(1, symbol="handler"), frame(2, "signal", symbol="f")], " in handler"),
+    ([frame(1, "cfi", LIBC, 1, "abort"), frame(2, "signal", symbol="f")], " in f"),
+    ([frame(1, "cfi", LIBC, 1, "abort"), frame(2, "signal", LIBC, 2, "abort"),
+      frame(4, module=0, offset=16)], " in prog+0x10"),
+    ([frame(1, "cfi", LIBC, 1, "abort"), frame(2, "cfi", 2, 1, "_ZSt9terminatev"),
+      frame(4, module=0, offset=16)], " in prog+0x10"),
+    ([frame(0x123)], "")])
 def test_the_place_is_behind_what_only_ends_the_program(frames: list[FrameRow],
                                                         place: str) -> None:
+    """And the title that is made of the text begins with the same."""
     crash = Crash(6)
-    crash.name, crash.modules = "p", [module("/bin/prog", 0x1000, 0x1000)]
+    crash.name = crash.executable = "p"
+    crash.modules = [module("/bin/prog", 0x1000, 0x1000), module("/lib/libc.so", 0, 0),
+                     module("/usr/lib/libstdc++.so.6", 0, 0)]
     crash.threads = [thread(1, *frames, crashed=True)]
-    assert title(crash) == f"p: SIGABRT in {place}"
+    assert title(crash) == f"p: SIGABRT{place}"
+    dump = reading.read(render(crash, 1 << 16).decode())
+    assert dump is not None and words.title(dump).startswith(f"{title(crash)}: ")
+
+
+@cases.needs_cores()
+@pytest.mark.parametrize("mode", ["sig", "nullcall", "abort"])
+def test_the_label_of_a_real_crash_begins_its_title(mode: str,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Crash] = []
+    monkeypatch.setattr(offline, "render", lambda crash, room: (made.append(crash),
+                                                                render(crash, room))[1])
+    for set_ in cases.sets():
+        for case in cases.cases(f"{set_}/{mode}"):
+            text = offline.text_of(str(case.core()), str(case.sysroot()))
+            dump = reading.read(text.decode())
+            assert dump is not None
+            label = title(made.pop()).partition(": ")[2]
+            assert words.title(dump).partition(": ")[2].startswith(label), case.name
 
 
 # --- names
