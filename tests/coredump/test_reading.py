@@ -14,6 +14,7 @@ from lastlog_py.coredump import reading, report, shape, signature, words
 from lastlog_py.coredump.crash import Crash, FrameRow, ModuleRow, ThreadRow
 from lastlog_py.diagnose import explain, signature_text
 from lastlog_py.record import Source, captured, from_dict, to_dict
+from lastlog_py.report import backtrace as lines_of
 
 TEXT = """lastlog core dump 1
 Executable: /usr/sbin/uhttpd
@@ -252,6 +253,55 @@ def test_no_damage_raises(seed: int) -> None:
 def test_a_torn_beginning_is_no_reason_to_drop_the_rest() -> None:
     dump = reading.read(TEXT[40:])
     assert dump is not None and dump["pid"] == 1203 and len(dump["threads"]) == 2
+
+
+DAMAGED = TEXT.replace("#121", "#1").replace("#122", "#2")      # numbered as report.py does
+
+
+@pytest.mark.parametrize("char", ["~", "\0", "\ufffd", "\n", " ", "x"])
+def test_one_damaged_character_takes_no_frame_away(char: str) -> None:
+    """Else the caller of the innermost frame would be taken for where it crashed."""
+    for at in range(DAMAGED.index("Thread 1204"), DAMAGED.index("\nThread 1203")):
+        dump = reading.read(DAMAGED[:at] + char + DAMAGED[at + 1:])
+        assert dump is not None and shape.is_whole(dump)
+        found, where = dump["threads"][0]["frames"], DAMAGED[at - 20:at + 20]
+        assert len(found) >= 3 or DAMAGED[at:at + 3] == "\n#2", where       # the last frame
+        assert "u httpd+" not in words.title(dump), where
+        assert (found[0]["module"], found[0]["build_id"]) in (("/lib/libc.so", "ab12"),
+                                                              (None, None)), where
+        assert "None" not in "\n".join(lines_of(dump))
+
+
+@pytest.mark.parametrize(("line", "frame"), [
+    ("#0 0x77a0~c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 ~x77a03c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("~0 0x77a03c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0~0x77a03c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 mo~ule=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 module=~ offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 module=0 off~et=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 module=0 offset=0x~c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a0", ("0x77a0", None)), ("#~~~", (None, None))])
+def test_a_frame_is_told_by_two_of_pc_module_and_offset(line: str,
+                                                        frame: tuple[str | None, ...]) -> None:
+    head, tail = DAMAGED.split("#0 ", 1)
+    dump = reading.read(f"{head}{line}\n{tail.partition(chr(10))[2]}")
+    assert dump is not None
+    found = dump["threads"][0]["frames"]
+    assert (found[0]["pc"], found[0]["offset"]) == frame and len(found) == 3
+    assert found[0]["module"] == (frame[1] and "/lib/libc.so")
+    assert "u httpd+" not in words.title(dump)
+
+
+@pytest.mark.parametrize("heading", ["Txread 1204: crashed", "Thread 12x4: crashed", "~"])
+def test_a_damaged_heading_takes_no_frame_away(heading: str) -> None:
+    for tid in ("1204", "1203"):
+        text = TEXT.replace(f"Thread {tid}: crashed cut omitted=120 gap=1", heading)
+        text = text.replace("Thread 1203:", heading) if tid == "1203" else text
+        dump = reading.read(text)
+        assert dump is not None and len(dump["threads"]) == 2
+        assert len(dump["threads"][0]["frames"]) >= 3
+        assert [each["crashed"] for each in dump["threads"]] == [True, False]
 
 
 @pytest.mark.parametrize(("many", "limit"), [
