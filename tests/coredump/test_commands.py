@@ -95,6 +95,12 @@ def test_show_for_people(machine: Machine, lastlog: Any) -> None:
     assert "Tried to read or write address 0x10" in html and "this is a log" in html
 
 
+def test_a_thread_that_is_not_known_is_not_named(machine: Machine, lastlog: Any) -> None:
+    store(machine, TEXT.replace("TID: 1204\n", ""))
+    shown = lastlog("show", json.loads(lastlog("list", "--json").out)["records"][0]["id"]).out
+    assert "PID:       1203\n" in shown
+
+
 def test_a_torn_core_dump_is_shown(machine: Machine, lastlog: Any) -> None:
     store(machine, TEXT[:200], "", "nothing of the kind")
     rows = json.loads(lastlog("list", "--json").out)["records"]
@@ -184,6 +190,7 @@ def test_what_is_no_core(machine: Machine, lastlog: Any, content: bytes) -> None
 
 def test_no_core_no_sysroot_no_words(machine: Machine, lastlog: Any) -> None:
     assert "cannot be read: No such file" in lastlog("backtrace", "--core", "/none").err
+    assert "it is a directory" in lastlog("backtrace", "--core", machine.root).err
     core = machine.write("/x.core", b"x")
     assert "no directory" in lastlog("backtrace", "--core", core, "--sysroot", "/none").err
     assert lastlog("backtrace").status == 2
@@ -322,6 +329,8 @@ def test_the_command_that_is_shown_works_where_the_record_was_downloaded(
 
 def test_what_cannot_be_symbolized(machine: Machine, lastlog: Any, tmp_path: Path) -> None:
     for record, said in (("c-123", "There is no record"), (tmp_path / "none.gz", "cannot be read"),
-                         (machine.write("/log.txt", "just a log\n"), "nothing that lastlog c")):
+                         (machine.write("/log.txt", "just a log\n"), "nothing that lastlog can "
+                          "read as a core dump's record")):
         ran = lastlog("symbolize", record, "--debug", tmp_path)
         assert ran.status == 1 and said in ran.err and ran.err.count("\n") == 1
+        assert "region" not in ran.err
