@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from .crash import Crash, FrameRow, ModuleRow, ThreadRow
 
-__all__ = ["MAGIC", "escape", "escape_path", "plain_log", "render", "title"]
+__all__ = ["MAGIC", "escape", "escape_path", "leave_out_core", "plain_log", "render", "title"]
 
 MAGIC = "lastlog core dump 1"
+NO_CORE = "None of its memory is kept: "        # how the handler begins to say so
 LOG = b"\nSystem log:\n"
 LOG_SHARE = 4096            # bytes of the room that the log gets before the later threads
 LEAST = 2048                # bytes in which the head and the innermost frames have room
@@ -216,6 +217,14 @@ def _escaped(char: str) -> str:
         return char
     how = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
     return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", how))
+
+
+def leave_out_core(crash: Crash) -> None:
+    """Where no core is wanted it goes without saying that none is kept; of the reasons only those
+    stay that say how the record is to be read."""
+    notes = [note.removeprefix(NO_CORE) for note in crash.notes
+             if not note.startswith(NO_CORE) or note.startswith(f"{NO_CORE}its ")]
+    crash.notes = [note[:1].upper() + note[1:] for note in notes]
 
 
 # --- the log
