@@ -8,11 +8,10 @@ it.  On the hot path, for a crash may leave a core here: imports next to nothing
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
-import time
 
+from . import locks
 from .errors import LastlogError
 
 __all__ = ["ELSEWHERE", "FOLDER", "NEW", "READ", "Opened", "Translated", "away", "core_name",
@@ -118,15 +117,9 @@ class Opened:
 
 def lock(folder: int, path: str) -> None:
     """Wait for other writers; closing the directory ends the lock."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise LastlogError("busy", f"Another process keeps writing to {path}.",
-                                   "Try again in a moment.") from None
-            time.sleep(0.02)
+    if not locks.locked(folder, locks.EXCLUSIVE, PATIENCE):
+        raise LastlogError("busy", f"Another process keeps writing to {path}.",
+                           "Try again in a moment.")
 
 
 def create(path: str) -> None:

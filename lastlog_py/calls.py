@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from . import __version__, cache, service
@@ -108,16 +108,38 @@ def _list(config: Config, arguments: Arguments, _stamp: str) -> Arguments:
 
 
 def _short_list(reply: Arguments) -> Arguments:
-    """`reply` with its oldest records left out, if it is too long to be sent."""
-    size = len(encode(reply))
-    left_out = 0
-    while size > MAX_ANSWER and reply["records"]:
-        size -= len(encode(reply["records"].pop()))
-        left_out += 1
+    """`reply` short enough to be sent: its largest core dumps told in brief, as few as need be;
+    where that is not enough, the oldest records left out, and such as are too large by themselves.
+    """
+    records = reply["records"]
+    sizes = [len(encode(record)) + 1 for record in records]
+    room = MAX_ANSWER - len(encode({**reply, "records": []}))
+    for index in sorted(range(len(records)), key=lambda index: -sizes[index]):
+        if sum(sizes) <= room:
+            return reply
+        records[index] = _brief(records[index])
+        sizes[index] = len(encode(records[index])) + 1
+    reply["records"] = list(_fitting(records, sizes, room))
+    left_out = len(records) - len(reply["records"])
     if left_out:
-        what = f"the list is too long: {left_out} older records are left out; ask for one kind"
+        what = f"the list is too long: {left_out} records are left out; ask for one kind"
         reply["problems"].append({"where": "list", "what": what, "severity": "info"})
     return reply
+
+
+def _brief(record: Arguments) -> Arguments:
+    """`record`; a core dump with no more than where it crashed."""
+    from .coredump.shape import brief  # here, not above: lists are mostly short
+
+    return {**record, "coredump": brief(record["coredump"])} if record["coredump"] else record
+
+
+def _fitting(records: list[Arguments], sizes: list[int], room: int) -> Iterator[Arguments]:
+    """Newest first, those that there is room for."""
+    for record, size in zip(records, sizes, strict=True):
+        if size <= room:
+            room -= size
+            yield record
 
 
 def _get(config: Config, arguments: Arguments, _stamp: str) -> Arguments:

@@ -95,7 +95,8 @@ def _dump_facts(dump: Dict | None) -> list[tuple[str, str | None]]:
         return []
     from .coredump import words  # here, not above: most records are no core dumps
 
-    pid = None if dump["pid"] is None else f"{dump['pid']}, thread {dump['tid']}"
+    thread = "" if dump["tid"] is None else f", thread {dump['tid']}"
+    pid = None if dump["pid"] is None else f"{dump['pid']}{thread}"
     return [("Program", dump["executable"]), ("Command", dump["command"]), ("PID", pid),
             ("Signal", words.signal(dump)), ("Cause", words.cause(dump)),
             ("Machine", dump["machine"]),
@@ -169,9 +170,11 @@ def _dump_frame(number: int, entry: Dict) -> list[str]:
     """ "  #1  strlen+0x14  [libc.so+0x3c34]  cfi", and a line for each function that is known."""
     symbol = f"{entry['symbol']}+{entry['symbol_offset'] or '0x0'}" if entry["symbol"] else ""
     name = (entry["module"] or "").rpartition("/")[2]
-    place = f"[{name}+{entry['offset']}]" if name and entry["offset"] else f"[{entry['pc']}]"
+    place = f"{name}+{entry['offset']}" if name and entry["offset"] else \
+        entry["pc"] or "unreadable"
     mark = "? " if entry["how"] == "scan" else "  "
-    rows = [_line(mark + "  ".join(filter(None, (f"#{number:<3}", symbol, place, entry["how"]))))]
+    rows = [_line(mark + "  ".join(filter(None, (f"#{number:<3}", symbol, f"[{place}]",
+                                                 entry["how"]))))]
     lines = entry.get("lines", ())
     for index, each in enumerate(lines):
         inlined = " (inlined)" if index < len(lines) - 1 else ""

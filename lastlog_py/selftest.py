@@ -8,16 +8,14 @@ overwritten, and what became one since does not count as lost.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-from . import boot
+from . import boot, locks
 from .config import Config
 from .errors import LastlogError, code_of
 from .medium import contents, device, journal, journal_device, ramoops, retention
@@ -134,21 +132,12 @@ def _alone(path: str) -> Iterator[None]:
         raise LastlogError(code_of(error), f"{path} cannot be opened: {error.strerror}.",
                            "Run lastlog as root, and see that the device is there.") from None
     try:
-        _lock(fd, path, time.monotonic() + journal_device.PATIENCE)
+        if not locks.locked(fd, locks.EXCLUSIVE, journal_device.PATIENCE):
+            raise LastlogError("busy", f"Another process keeps writing to {path}.",
+                               "Try again in a moment.")
         yield
     finally:
         os.close(fd)
-
-
-def _lock(fd: int, path: str, until: float) -> None:
-    while True:
-        try:
-            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > until:
-                raise LastlogError("busy", f"Another process keeps writing to {path}.",
-                                   "Try again in a moment.") from None
-            time.sleep(0.02)
 
 
 def _name(site: Site) -> str:

@@ -541,7 +541,11 @@ def _core_dump(config: Config, name: str) -> Answer | None:
         if each.coredump:
             return to_dict(each._replace(state="file"))
     if problems and not found:
-        raise LastlogError("io", f"{problems[0].where}: {problems[0].what}.",
+        from .medium.dump import NOTHING  # as in _decoded
+
+        what = problems[0].what if problems[0].what != NOTHING else \
+            "nothing that lastlog can read as a core dump's record is in it"
+        raise LastlogError("io", f"{problems[0].where}: {what}.",
                            "Name a record's id, its file, or its text.")
     return None
 

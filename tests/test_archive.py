@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lastlog_py import archive as module
-from lastlog_py import archive_folder
+from lastlog_py import archive_folder, locks
 from lastlog_py.archive import Archive
 from lastlog_py.errors import LastlogError
 from lastlog_py.record import Problem, Record
@@ -141,7 +141,7 @@ def test_a_file_system_without_locks(archive: Archive, monkeypatch: pytest.Monke
     def fails(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(archive_folder.fcntl, "flock", fails)
+    monkeypatch.setattr(locks.fcntl, "flock", fails)
     records, problems = archive.headers()
     assert len(records) == 1 and "interrupted" in problems[0].what
     with pytest.raises(LastlogError, match="No locks available"):

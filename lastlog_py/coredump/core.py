@@ -13,6 +13,7 @@ from .elf import Header, header
 from .elf import segments as elf_segments
 from .machine import Machine, of
 from .memory import CoreMemory, PiecesMemory, last_at
+from .names import DELETED, is_deleted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV = 4, 5, 7, 8, 11
 SIGBUS_MIPS = 10
 SI_KERNEL = 0x80            # of these codes only it and the negative ones carry no address
 AT_EXECFN = 31
-DELETED = " (deleted)"      # what the kernel puts behind the name of a file that has none any more
 
 # What is kept of a core that comes through a pipe, bytes.
 MAX_CAPTURE = 3 << 20
@@ -85,7 +85,7 @@ class Mapping:
         self.end = end
         self.offset = offset            # in the file
         self.path = path.removesuffix(DELETED)
-        self.deleted = path.endswith(DELETED)       # or replaced: the name leads elsewhere now
+        self.deleted = is_deleted(path)     # or replaced: the name leads elsewhere now
         self.executable = executable
 
 
@@ -419,7 +419,7 @@ class _Notes:
         if size < 120:
             return
         core = self.core
-        core.command = _text(desc[size - 80:])
+        core.command = _text(desc[size - 80:]).rstrip(" ")     # of its last NUL
         core.name = _text(desc[size - 96:size - 80])
         core.pid = self._integer(desc, size - 112, 4)
         at, width = (16, 4) if self.head.bits == 64 else (8, 2 if size == 124 else 4)

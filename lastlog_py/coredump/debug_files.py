@@ -55,7 +55,9 @@ class _Search:
 
     def __init__(self, modules: list[Dict]) -> None:
         self.found: dict[str, Twin] = {}
-        self.by_id = {row["build_id"] or row["text_id"]: row["path"] for row in modules}
+        self.by_id: dict[str, list[str]] = {}       # paths: a file may be there as two
+        for row in modules:
+            self.by_id.setdefault(row["build_id"] or row["text_id"], []).append(row["path"])
         self.names = {_stem(row["path"]) for row in modules}
         self.build_ids = {row["build_id"] for row in modules if row["build_id"]}
         # A text id ends with the number of bytes.
@@ -65,7 +67,7 @@ class _Search:
 
     def done(self) -> bool:
         return all(path in self.found and self.found[path].worth == 2
-                   for path in self.by_id.values())
+                   for paths in self.by_id.values() for path in paths)
 
     def is_likely(self, path: str, name: str) -> bool:
         """By its name, or by its place in a folder .build-id/ab/cdef….debug."""
@@ -88,13 +90,15 @@ class _Search:
         if image is None:
             return
         for identity in self._identities(image, file):
-            module = self.by_id.get(identity)
-            if module is not None:
-                twin = Twin(path, image.base, _worth(file))
-                best = self.found.get(module)
-                if best is None or best.worth < twin.worth:
-                    self.found[module] = twin
+            if identity in self.by_id:
+                self._found(self.by_id[identity], Twin(path, image.base, _worth(file)))
                 return
+
+    def _found(self, modules: list[str], twin: Twin) -> None:
+        for module in modules:
+            best = self.found.get(module)
+            if best is None or best.worth < twin.worth:
+                self.found[module] = twin
 
     def _identities(self, image: Image, file: Any) -> Iterator[str]:
         build_id = image.build_id or (_noted(file) if self.build_ids else None)

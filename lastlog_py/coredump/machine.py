@@ -60,13 +60,6 @@ class Machine:
         """Where the instruction is: `pc` without the bit that tells Thumb or mips16."""
         return pc & ~self.mode_bit
 
-    def read_word(self, data: bytes, offset: int) -> int | None:
-        """The address-sized word at `offset` of `data`; None when it is not whole."""
-        end = offset + self.word
-        if offset < 0 or end > len(data):
-            return None
-        return int.from_bytes(data[offset:end], self.order)
-
     def status_register(self, desc: bytes, index: int) -> int | None:
         """Word `index` of pr_reg in a PRSTATUS note's body."""
         start = self.registers_at + index * self.slot

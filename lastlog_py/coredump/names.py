@@ -6,7 +6,11 @@ siginfo.h, whose numbers differ.  On the hot path.
 
 from __future__ import annotations
 
-__all__ = ["code_name", "signal_name"]
+__all__ = ["DELETED", "code_name", "is_deleted", "signal_name"]
+
+DELETED = " (deleted)"      # what the kernel puts behind the name of a file that has none any more
+# Memory that is a file without a name from the start (mm/shmem.c, mm/memfd.c, ipc/shm.c).
+_NAMELESS = ("/memfd:", "/dev/zero", "/SYSV")
 
 _COMMON = "HUP INT QUIT ILL TRAP ABRT"
 _GENERIC = (f"{_COMMON} BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN "
@@ -31,6 +35,11 @@ _CODES = {
 _SENT = {0: "SI_USER", 0x80: "SI_KERNEL", -1: "SI_QUEUE", -2: "SI_TIMER", -3: "SI_MESGQ",
          -4: "SI_ASYNCIO", -5: "SI_SIGIO", -6: "SI_TKILL", -7: "SI_DETHREAD", -60: "SI_ASYNCNL"}
 _SENT_MIPS = {**_SENT, -2: "SI_ASYNCIO", -3: "SI_TIMER", -4: "SI_MESGQ"}
+
+
+def is_deleted(path: str) -> bool:
+    """Whether the kernel says so of a file of that name; path: as it stands in /proc/PID/maps."""
+    return path.endswith(DELETED) and not path.startswith(_NAMELESS)
 
 
 def signal_name(number: int, family: str = "") -> str | None:

@@ -42,6 +42,8 @@ def text_of(path: str, sysroot: str | None, process: Process | None = None,
                            "Name a copy of the router's root file system.")
     fd = _opened(path)
     try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise _unreadable(path, "it is a directory")
         stream = _stream(fd)
         core = read_head(stream)
         context = _standing(core, process) if core.threads and process is not None else None
@@ -61,9 +63,13 @@ def _opened(path: str) -> int:
     try:
         return os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "that is no path"
-        raise LastlogError("io", f"{path} cannot be read: {why}.", "Name a core, or - for one on "
-                           "stdin.") from error
+        why = error.strerror or "" if isinstance(error, OSError) else "that is no path"
+        raise _unreadable(path, why) from error
+
+
+def _unreadable(path: str, why: str) -> LastlogError:
+    return LastlogError("io", f"{path} cannot be read: {why}.",
+                        "Name a core, or - for one on stdin.")
 
 
 def _stream(fd: int) -> Stream:

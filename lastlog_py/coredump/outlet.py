@@ -12,7 +12,7 @@ from ..config import Config
 from ..errors import LastlogError
 from ..medium import journal_device
 from .crash import Crash
-from .report import plain_log, render, title
+from .report import leave_out_core, plain_log, render, title
 
 __all__ = ["keep", "system_log", "to_kernel_log", "to_system_log"]
 
@@ -30,6 +30,8 @@ MOST_LINE = 900                 # characters of a line in the system log
 def keep(config: Config, crash: Crash, log: bytes) -> Written | None:
     """Write the record where it can be written; log: of the system.  None: there is none."""
     why = []
+    if not config.coredump.keep_core:
+        leave_out_core(crash)
     for way in (_to_journal, _to_archive):
         try:
             return way(config, crash, log)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 
 from ..site import Site
+from .names import DELETED, is_deleted
 
-__all__ = ["Process", "Status", "find", "look"]
+__all__ = ["DELETED", "Process", "Status", "find", "look"]
 
-DELETED = " (deleted)"
 MOST_STATUS, MOST_COMMAND = 1 << 14, 4096
 MOST_MAPS = 4 << 20             # the kernel's 65530 mappings with short paths
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -77,7 +77,7 @@ class Process:
     def executable(self) -> tuple[str, bool]:
         """The path of its file, and whether that was deleted or replaced; "" if unknown."""
         path = self.link("exe")
-        return path.removesuffix(DELETED), path.endswith(DELETED)
+        return path.removesuffix(DELETED), is_deleted(path)
 
     def command(self) -> str:
         """Its command line, words parted by spaces."""

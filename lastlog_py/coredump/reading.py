@@ -32,12 +32,18 @@ def read(text: str) -> Dict | None:
     """The core dump that `text` tells of; None: nothing in it does.
 
     Beside CONTRACT's keys: "notes" [str], "dropped" int; each module's "text_id"; each thread's
-    "omitted" (frames left out of the middle) and "gap" (index of the first frame behind them).
+    "omitted" (frames left out of the middle) and "gap" (index of the first frame behind them).  The
+    "pc" of a frame whose line is damaged may be None.
     """
     reader = _Reader()
     for line in text.partition(LOG)[0].split("\n"):
         reader.take(line.removesuffix("\r"))
     return reader.dump if text.startswith(MAGIC) or reader.knows_something() else None
+
+
+# A frame of which only its place in the backtrace is known.
+_LOST = {"pc": None, "module": None, "offset": None, "build_id": None, "symbol": None,
+         "symbol_offset": None, "how": "scan"}
 
 
 class _Reader:
@@ -51,6 +57,7 @@ class _Reader:
             "threads_cut": False, "dropped": 0, "notes": []}
         self.modules: dict[int, Dict] = {}
         self.thread: Dict | None = None
+        self.has_registers = False          # that thread
         self.frames = 0
 
     def knows_something(self) -> bool:
@@ -63,9 +70,11 @@ class _Reader:
             self._thread(line)
         elif line.startswith("Module "):
             self._module(line)
-        elif line.startswith("Registers: "):
+        elif line.startswith("Registers:"):
             self._registers(line)
-        else:
+        elif self.thread is not None and " how=" in line:
+            self._frame(line)                   # its first character is damaged
+        elif line:
             self._fact(line)
 
     def _fact(self, line: str) -> None:
@@ -107,38 +116,65 @@ class _Reader:
         if len(self.dump["threads"]) >= MAX_THREADS:
             self.dump["threads_cut"] = True
             return
-        fields = _fields(rest)
-        self.thread = {"tid": number, "crashed": "crashed" in fields, "registers": {},
+        self._begin(number, _fields(rest))
+
+    def _begin(self, tid: int, fields: dict[str, str]) -> None:
+        self.thread = {"tid": tid, "crashed": "crashed" in fields, "registers": {},
                        "frames": [], "frames_cut": "cut" in fields,
                        "omitted": _number(fields.get("omitted", "")) or 0,
                        "gap": _number(fields.get("gap", ""))}
         self.dump["threads"].append(self.thread)
+        self.has_registers = False
 
     def _registers(self, line: str) -> None:
+        """A thread has one such line: where there is another, the heading above is damaged."""
+        if (self.thread is None or self.has_registers) and self.knows_something():
+            is_first = not self.dump["threads"] and self.dump["signal"] is not None
+            self._begin((self.dump["tid"] or 0) if is_first else 0,
+                        {"crashed": ""} if is_first else {})
         if self.thread is not None:
+            self.has_registers = True
             self.thread["registers"].update(
                 (name, value.lower()) for name, value in list(_fields(line).items())[:MAX_REGISTERS]
                 if _is(name, REGISTER_NAME, 8) and _address(value))
 
     def _frame(self, line: str) -> None:
-        number, _, rest = line[1:].partition(" ")
-        pc, _, rest = rest.partition(" ")
-        if self.thread is None or not _is(number, DIGITS, 6) or not _address(pc):
+        """Whatever is damaged in it, the frame stays: those below must not be taken for it."""
+        if self.thread is None:
             return
         if self.frames >= MAX_FRAMES:
             self.thread["frames_cut"] = True
             return
         self.frames += 1
-        words, _, symbol = f" {rest}".partition(" symbol=")
+        frames: list[Dict] = self.thread["frames"]
+        if _number(line[1:].partition(" ")[0]) == len(frames) + 1:
+            frames.append({**_LOST})            # the line above ended in damage, and is in another
+        words, _, symbol = line.partition(" symbol=")
         fields = _fields(words)
-        module = self.modules.get(_number(fields.get("module", "")) or 0, {}) \
-            if "module" in fields else {}
-        name, offset = _symbol(symbol)
+        pc = next((word for word in words.split(" ")[1:2] if _address(word)), None)
+        module, offset = self._module_of(fields, pc)
+        if pc is None and module and offset:
+            pc = hex(int(module["base"] or "0", 16) + int(offset, 16))
+        name, symbol_offset = _symbol(symbol)
         how = fields.get("how")
-        self.thread["frames"].append({
-            "pc": pc.lower(), "module": module.get("path"),
-            "offset": _address(fields.get("offset", "")), "build_id": module.get("build_id"),
-            "symbol": name, "symbol_offset": offset, "how": how if how in HOW else "scan"})
+        frames.append({
+            "pc": pc and pc.lower(), "module": module.get("path"), "offset": offset,
+            "build_id": module.get("build_id"), "symbol": name,
+            "symbol_offset": symbol_offset, "how": how if how in HOW else "scan"})
+
+    def _module_of(self, fields: dict[str, str], pc: str | None) -> tuple[Dict, str | None]:
+        """The module of a frame and the offset in it.  Of pc, module and offset two give the third,
+        where one of them is damaged."""
+        offset = _address(fields.get("offset", ""))
+        number = _number(fields.get("module", ""))
+        module = self.modules.get(number, {}) if number is not None else {}
+        if pc is None or bool(module) == bool(offset):
+            return module, offset
+        if offset:
+            base = hex(max(int(pc, 16) - int(offset, 16), 0))
+            return next((row for row in self.dump["modules"] if row["base"] == base), {}), offset
+        distance = int(pc, 16) - int(module["base"] or "0", 16)
+        return module, hex(distance) if 0 <= distance < module["size"] else None
 
 
 def _plain(value: str) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import time
 
-from .. import errors
 from ..errors import LastlogError
 from . import procfs
 from .core import Core, Thread
@@ -92,7 +91,7 @@ def _memory(process: Process) -> int:
 
 
 def _refused(pid: int, error: OSError) -> LastlogError:
-    return LastlogError(errors.code_of(error), f"Process {pid} must not be looked at: "
+    return LastlogError("io", f"Process {pid} must not be looked at: "
                         f"{error.strerror}.", "Run lastlog as root, and let no debugger hold it.")
 
 

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     Dict = dict[str, Any]
 
-__all__ = ["LOG", "MAGIC", "is_snapshot", "is_whole", "program", "system_log"]
+__all__ = ["LOG", "MAGIC", "brief", "is_snapshot", "is_whole", "program", "system_log"]
 
 MAGIC = "lastlog core dump "            # what the text begins with
 LOG = "\nSystem log:\n"                 # what the system log in it comes after
+BRIEF = 16                              # frames of a thread that is told in brief
 
 _DUMP = {"executable": str | None, "command": str | None, "pid": int | None, "tid": int | None,
          "uid": int | None, "machine": str | None, "signal": int | None,
@@ -25,7 +26,7 @@ _MODULE_ROW = {"path": str, "build_id": str | None, "text_id": str | None, "base
                "size": int}
 _THREAD_ROW = {"tid": int, "crashed": bool, "registers": dict, "frames": list,
                "frames_cut": bool, "omitted": int, "gap": int | None}
-_FRAME_ROW = {"pc": str, "module": str | None, "offset": str | None, "build_id": str | None,
+_FRAME_ROW = {"pc": str | None, "module": str | None, "offset": str | None, "build_id": str | None,
               "symbol": str | None, "symbol_offset": str | None, "how": str}
 
 
@@ -51,6 +52,17 @@ def is_snapshot(dump: Dict) -> bool:
     """Whether nothing crashed: `backtrace --pid` looked at a process that ran."""
     return dump["signal"] is None and bool(dump["threads"]) and not any(
         thread["crashed"] for thread in dump["threads"])
+
+
+def brief(dump: Dict) -> Dict:
+    """`dump` with no more than the crashed thread's innermost frames, and what they are in."""
+    threads = [{**each, "frames": each["frames"][:BRIEF],
+                "frames_cut": each["frames_cut"] or len(each["frames"]) > BRIEF}
+               for each in dump["threads"][:1]]
+    used = {frame["module"] for each in threads for frame in each["frames"]}
+    return {**dump, "threads": threads,
+            "modules": [row for row in dump["modules"] if row["path"] in used],
+            "threads_cut": dump["threads_cut"] or len(dump["threads"]) > 1}
 
 
 def program(dump: Dict) -> str:

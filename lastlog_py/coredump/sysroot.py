@@ -6,12 +6,14 @@ never out of it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 __all__ = ["Sysroot"]
 
 MAX_LINKS, MAX_FILES, MAX_TARGET, MAX_PARTS = 40, 256, 255, 16
+MAX_PATH = 4096                 # PATH_MAX
 
 
 class Sysroot:
@@ -35,6 +37,8 @@ class Sysroot:
                 continue
             target = self._link([*done, part])
             if target is None:
+                return None
+            if not target:
                 done.append(part)
                 continue
             links += 1
@@ -46,11 +50,14 @@ class Sysroot:
         return found if self._is_file(found) else None
 
     def find(self, path: str) -> str | None:
-        """As `resolve`; else by the end of the path, down to a file of that name at the top.
+        """As `resolve`; else by the end of the path, down to a file of that name at the top; None
+        also for a path that is longer than Linux allows.
 
         A program may have been started from elsewhere than it is kept, and a copy may be flat.
         musl's loader is a link to its libc, which a copy may have without the link.
         """
+        if len(path) >= MAX_PATH:
+            return None
         folder, _, name = path.rpartition("/")
         found = self.resolve(path) or self._by_end(path)
         if found is None and name.startswith("ld-musl-"):
@@ -87,11 +94,14 @@ class Sysroot:
         return os.path.join(self.root, path.lstrip("/"))
 
     def _link(self, parts: list[str]) -> str | None:
+        """Where it leads; "": it is no link; None: nothing is there."""
         place = self._place("/".join(parts))
         try:
             return os.readlink(place)
-        except (OSError, ValueError):           # no link, or a NUL in the name
-            return _link_as_text(place)
+        except OSError as error:
+            return _link_as_text(place) if error.errno == errno.EINVAL else None
+        except ValueError:                      # a NUL in the name
+            return None
 
     def _is_file(self, path: str) -> bool:
         try:
@@ -100,15 +110,15 @@ class Sysroot:
             return False
 
 
-def _link_as_text(place: str) -> str | None:
-    """The target that a copy on a file system without links keeps as a small text file."""
+def _link_as_text(place: str) -> str:
+    """ "", or the target that a copy on a file system without links keeps as a small text file."""
     try:
         status = os.lstat(place)
         if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_TARGET:
-            return None
+            return ""
         with open(place, "rb") as file:
             text = file.read(MAX_TARGET)
-    except (OSError, ValueError):
-        return None
+    except OSError:
+        return ""
     plain = text[:1].isalnum() or text[:1] in (b".", b"/")
-    return text.decode("ascii") if plain and text.isascii() and b"\n" not in text else None
+    return text.decode("ascii") if plain and text.isascii() and b"\n" not in text else ""

@@ -6,8 +6,10 @@ was read or written.  Pure, over CONTRACT's `coredump`; not on the handler's pat
 
 from __future__ import annotations
 
+from .culprit import SENT, helpers, shown
+from .culprit import file_name as last_part
 from .shape import is_snapshot, program
-from .signature import SENT, culprits, helpers
+from .signature import crashed, culprits, steps
 
 TYPE_CHECKING = False           # typing costs `backtrace` 3 ms
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ __all__ = ["HOW", "cause", "file_name", "place", "signal", "title", "to_open", "
 
 NULL_PAGES = 0x10000            # bytes: what lies further from 0 is no NULL pointer plus an offset
 LONGEST = 240                   # characters of a title
-STACK_EDGE = 0x10000            # bytes between the stack pointer and an address beyond the stack
+PAGE = 4096
+STACK_PUSH, STACK_EDGE = PAGE, 0x10000  # bytes below and above the stack pointer that are stack
+STACK_WORDS = 64                # bytes at once, at the most, that code reads or writes
 
 # How a frame was found.
 HOW = {"registers": "where the thread was", "signal": "interrupted by a signal",
@@ -34,11 +38,12 @@ _BY_CODE = {
     "BUS_ADRALN": "tried to read or write {address}, which is not aligned",
     "BUS_ADRERR": "tried to read or write {address}, beyond the end of a mapped file",
     "BUS_OBJERR": "met a hardware error in memory",
-    "SEGV_PKUERR": "tried to read or write {address}, which a protection key forbids",
     "SEGV_CPERR": "returned to an address that was tampered with",
     "ILL_PRVOPC": "ran into an instruction that only the kernel may use",
     "ILL_BADSTK": "ran into trouble with its stack",
 }
+# By code, of an address that is no NULL pointer.
+_FORBIDDEN = {"SEGV_ACCERR": "which it may not", "SEGV_PKUERR": "which a protection key forbids"}
 _BY_SIGNAL = {
     "SIGSEGV": "tried to read or write memory that is not its own",
     "SIGBUS": "tried to read or write memory in a way the hardware cannot",
@@ -60,7 +65,6 @@ _BY_HELPER = {
     "__assert_fail": "a check in its own code failed: assert()",
     "__assert": "a check in its own code failed: assert()",
 }
-_CPLUSPLUS = ("libstdc++", "libc++", "libsupc++", "libuClibc++")
 
 
 def title(dump: Dict) -> str:
@@ -81,10 +85,9 @@ def signal(dump: Dict) -> str:
 
 def place(dump: Dict) -> str:
     """The function it happened in, "strlen", or "uhttpd+0x1234"; "" where neither is known."""
-    frames = culprits(dump)
-    if dump["signal_name"] == "SIGABRT":        # an exception that nobody caught
-        frames = [each for each in frames if not file_name(each).startswith(_CPLUSPLUS)] or frames
-    return _named(frames[0]) if frames else ""
+    frames = crashed(dump)
+    at = shown(steps(frames), dump["code_name"], dump["signal_name"])
+    return _named(frames[at]) if frames else ""
 
 
 def _named(frame: Dict) -> str:
@@ -98,25 +101,31 @@ def _named(frame: Dict) -> str:
 
 def file_name(frame: Dict) -> str:
     """Of the module that `frame` is in, without its folders."""
-    return (frame["module"] or "").rpartition("/")[2]
+    return last_part(frame["module"] or "")
 
 
 def cause(dump: Dict) -> str:
     """What the program did that the signal stopped; "" where nothing is known."""
     signal, code = dump["signal_name"], dump["code_name"]
-    if signal == "SIGABRT":
+    if signal == "SIGABRT" and not _is_from_outside(dump):
         return _why_abort(dump)
     if code in SENT:
         return _sent(signal)
     if signal == "SIGSEGV":
         return _bad_access(dump)
     told = _BY_CODE.get(code or "", _BY_SIGNAL.get(signal or "", ""))
-    return told.format(address=_address(dump))
+    return told.format(address=_address(dump["fault_address"]))
+
+
+def _is_from_outside(dump: Dict) -> bool:
+    """Whether another program sent SIGABRT: abort() uses tkill, or in uClibc kill, which then is
+    in the backtrace."""
+    return dump["code_name"] in ("SI_USER", "SI_QUEUE") and not helpers(steps(crashed(dump)))
 
 
 def _why_abort(dump: Dict) -> str:
-    frames: list[Dict] = next(iter(dump["threads"]), {"frames": []})["frames"]
-    for frame in frames[:helpers(frames)]:
+    frames = crashed(dump)
+    for frame in frames[:helpers(steps(frames))]:
         if frame["symbol"] in _BY_HELPER:
             return _BY_HELPER[frame["symbol"]]
     return _BY_SIGNAL["SIGABRT"]
@@ -127,23 +136,15 @@ def _sent(signal: str | None) -> str:
 
 
 def _bad_access(dump: Dict) -> str:
-    address = _integer(dump["fault_address"])
-    if address is None:
-        return _BY_SIGNAL["SIGSEGV"]
-    if _is_jump(dump, address):
-        callers = list(filter(None, map(_named, culprits(dump)[1:2])))
-        return ", ".join((f"jumped to {_address(dump)}", _pointer(address) or "where no code is",
-                          *(f"from {each}" for each in callers)))
-    if _is_beyond_stack(dump, address):
-        return "ran out of stack"
-    if _pointer(address):
-        return f"tried to read or write {_address(dump)}, {_pointer(address)}"
-    why = _BY_CODE.get(dump["code_name"] or "")
-    if why:
-        return why.format(address=_address(dump))
-    allowed = dump["code_name"] == "SEGV_ACCERR"
-    return f"tried to read or write {_address(dump)}, " \
-        + ("which it may not" if allowed else "where no memory is")
+    address, pc = _integer(dump["fault_address"]), _register(dump, "pc")
+    if pc is not None and (pc | 1 == address | 1 if address is not None else
+                           pc < NULL_PAGES and not _is_in_file(dump)):
+        return _jump(dump, pc if address is None else address)
+    if address is None or dump["code_name"] == "SEGV_CPERR":
+        return _BY_CODE.get(dump["code_name"] or "", _BY_SIGNAL["SIGSEGV"])
+    at = _address(dump["fault_address"])
+    return _beyond_stack(dump, address) or f"tried to read or write {at}, " + (
+        _pointer(address) or _FORBIDDEN.get(dump["code_name"] or "", "where no memory is"))
 
 
 def _pointer(address: int) -> str:
@@ -152,14 +153,28 @@ def _pointer(address: int) -> str:
     return "a NULL pointer plus an offset" if address < NULL_PAGES else ""
 
 
-def _is_jump(dump: Dict, address: int) -> bool:
-    pc = _register(dump, "pc")
-    return pc is not None and pc | 1 == address | 1
+def _jump(dump: Dict, address: int) -> str:
+    callers = list(filter(None, map(_named, culprits(dump)[1:2])))
+    return ", ".join((f"jumped to {_address(f'{address:#x}')}", _pointer(address)
+                      or "where no code is", *(f"from {each}" for each in callers)))
 
 
-def _is_beyond_stack(dump: Dict, address: int) -> bool:
+def _is_in_file(dump: Dict) -> bool:
+    return any(frame["module"] for frame in crashed(dump)[:1])
+
+
+def _beyond_stack(dump: Dict, address: int) -> str:
+    """What it did at the edge of its stack; "" if it was elsewhere.
+
+    A function that needs more stack has often moved the stack pointer already, and then touches
+    what is above that.  What runs over the other end meets the first bytes of a page there.  The
+    code does not count: below a thread's stack is memory without any access, below main's nothing.
+    """
     sp = _register(dump, "sp")
-    return sp is not None and address >= NULL_PAGES and -STACK_EDGE <= address - sp <= STACK_EDGE
+    if sp is None or address < NULL_PAGES or not -STACK_PUSH <= address - sp <= STACK_EDGE:
+        return ""
+    is_above = address & ~(PAGE - 1) > sp and address % PAGE < STACK_WORDS
+    return "read or wrote beyond the end of its stack" if is_above else "ran out of stack"
 
 
 def _register(dump: Dict, name: str) -> int | None:
@@ -174,8 +189,8 @@ def _integer(value: str | None) -> int | None:
         return None
 
 
-def _address(dump: Dict) -> str:
-    return f"address {dump['fault_address']}" if dump["fault_address"] else "an address"
+def _address(value: str | None) -> str:
+    return f"address {value}" if value else "an address"
 
 
 def to_symbolize(record: Dict, path: str | None = None) -> str:

@@ -5,16 +5,15 @@ takes away how the records begin that have to go, then zeroes the space, then wr
 anywhere, every record that stays is whole, and the new one is absent, torn, or whole.
 
 /dev/pmsg0 can only be written (fs/pstore/pmsg.c): its records are found in the next boot, in the
-file that the kernel makes of the zone.  On the hot path: imports fcntl, os and time only.
+file that the kernel makes of the zone.  On the hot path: imports next to nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 import zlib
 
+from .. import locks
 from ..boot import Moment
 from ..errors import LastlogError, code_of
 from ..site import Site
@@ -62,7 +61,7 @@ class Journal:
         if self.what == "pmsg":
             return Scan()
         with _Opened(self.path, os.O_RDONLY) as fd:
-            _lock(fd, fcntl.LOCK_SH, GLANCE)    # without it, what is being written looks torn
+            locks.locked(fd, locks.SHARED, GLANCE)  # without it, what is being written looks torn
             return scan(self._ring(fd))
 
     def room(self) -> int:
@@ -85,7 +84,7 @@ class Journal:
             self._send(entry)
             return entry
         with _Opened(self.path, os.O_RDWR) as fd:
-            if not _lock(fd, fcntl.LOCK_EX, PATIENCE):
+            if not locks.locked(fd, locks.EXCLUSIVE, PATIENCE):
                 raise _busy(self.path)
             self._add(fd, entry, spare_crashes)
         return entry
@@ -102,7 +101,7 @@ class Journal:
             raise LastlogError("read-only", f"{self.path} can only be written.",
                                "Its records are gone with the next boot but one.")
         with _Opened(self.path, os.O_RDWR) as fd:
-            if not _lock(fd, fcntl.LOCK_EX, PATIENCE):
+            if not locks.locked(fd, locks.EXCLUSIVE, PATIENCE):
                 raise _busy(self.path)
             if zlib.crc32(_read(fd, self.start + offset, size)) == checksum:
                 self._put(fd, [(offset, bytes(len(MAGIC)))])
@@ -266,19 +265,6 @@ class _Opened:
         doing = "read" if self.flags & os.O_ACCMODE == os.O_RDONLY else "written"
         return LastlogError(code_of(error), f"{self.path} cannot be {doing}: {error.strerror}.",
                             "Run lastlog as root, and see that the device is still there.")
-
-
-def _lock(fd: int, how: int, patience: float) -> bool:
-    """Wait for others, so many seconds; closing the device ends the lock.  False: in vain."""
-    until = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(fd, how | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.02)
 
 
 def _read(fd: int, offset: int, size: int) -> bytes:

@@ -464,7 +464,7 @@ def _frame(frame: Dict, limits: Limits) -> Dict:
     symbol = frame["symbol"] or ""
     if symbol and frame["symbol_offset"]:
         symbol += f"+{frame['symbol_offset']}"
-    return {"pc": frame["pc"], "symbol": _clip(symbol, limits), "omitted": 0,
+    return {"pc": frame["pc"] or "unreadable", "symbol": _clip(symbol, limits), "omitted": 0,
             "module": _clip(program.file_name(frame), limits), "offset": frame["offset"] or "",
             "how": program.HOW.get(frame["how"], ""), "guess": frame["how"] == "scan",
             "here": frame["how"] == "registers"}

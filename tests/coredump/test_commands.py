@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
-from lastlog_py import calls, cli, service
+from lastlog_py import calls, cli, events, service
 from lastlog_py.boot import Moment
+from lastlog_py.config import Config
+from lastlog_py.coredump import shape
+from lastlog_py.diagnose import explain
 from lastlog_py.medium import journal_device
 from lastlog_py.page import render
+from lastlog_py.record import Source, captured
 from tests.coredump import cases
 from tests.coredump.test_reading import TEXT
 from tests.machine import Machine
@@ -91,6 +95,12 @@ def test_show_for_people(machine: Machine, lastlog: Any) -> None:
     assert "Tried to read or write address 0x10" in html and "this is a log" in html
 
 
+def test_a_thread_that_is_not_known_is_not_named(machine: Machine, lastlog: Any) -> None:
+    store(machine, TEXT.replace("TID: 1204\n", ""))
+    shown = lastlog("show", json.loads(lastlog("list", "--json").out)["records"][0]["id"]).out
+    assert "PID:       1203\n" in shown
+
+
 def test_a_torn_core_dump_is_shown(machine: Machine, lastlog: Any) -> None:
     store(machine, TEXT[:200], "", "nothing of the kind")
     rows = json.loads(lastlog("list", "--json").out)["records"]
@@ -117,6 +127,55 @@ def test_a_core_dump_of_very_many_frames_can_be_sent(machine: Machine) -> None:
     assert len(calls.answer(machine.config(), "list", {}, "")) <= calls.MAX_ANSWER
 
 
+def of_many(path: str, threads: int, frames: int) -> str:
+    """The text of a core dump with a frame line for each, all in the one file."""
+    rows = "".join(f"#{index} 0x77a{index:05x} module=0 offset={index:#x} how=cfi\n"
+                   for index in range(frames))
+    return f"lastlog core dump 1\nExecutable: {path}\nSignal: 11 SIGSEGV\n\nModule 0: " \
+        f"base=0x77a00000 size=0x9f000 build-id=ab12 path={path}\n" + "".join(
+            f"\nThread {tid}: {'' if tid else 'crashed'}\nRegisters:\n{rows}"
+            for tid in range(threads))
+
+
+@pytest.mark.parametrize("path", ["/bin/x", "/" + "\\x01" * 250, "/" + "\\xe2\\x80\\xae" * 300],
+                         ids=["plain", "control characters", "turned around"])
+def test_a_large_core_dump_hides_no_other_record(machine: Machine, path: str) -> None:
+    """A path stands in every frame, so a short text becomes a long answer."""
+    machine.configure(file=machine.write("/region.bin", bytes(2 << 20)), journal_size=1 << 20)
+    large = of_many(path, 64, 40)
+    newest = large.replace("Signal", "UID: 7\nSignal")
+    store(machine, TEXT, large, TEXT.replace("1203", "1204"), newest)
+    answer = calls.answer(machine.config(), "list", {}, "")
+    assert len(answer) <= calls.MAX_ANSWER
+    reply = json.loads(answer)
+    assert [row["coredump"]["uid"] for row in reply["records"]] == [7, 0, None, 0]
+    assert "left out" not in str(reply["problems"])
+    first = reply["records"][0]["coredump"]
+    assert len(first["threads"][0]["frames"]) >= shape.BRIEF and first["modules"]
+    assert first["threads_cut"] == (len(first["threads"]) < 64)
+    assert len(reply["records"][1]["coredump"]["threads"]) == 2         # small: whole
+
+
+def test_a_record_too_large_by_itself_is_left_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"id": str(at), "coredump": None, "title": "x" * size}
+            for at, size in enumerate((600 << 10, 5, 5))]
+    monkeypatch.setattr(service, "list_records", lambda *_: {"records": rows, "problems": []})
+    reply = json.loads(calls.answer(Config(""), "list", {}, ""))
+    assert [row["id"] for row in reply["records"]] == ["1", "2"]
+    assert "1 records are left out" in reply["problems"][0]["what"]
+
+
+def test_the_event_of_a_large_core_dump_is_short_enough(machine: Machine) -> None:
+    record = explain(captured("coredump", of_many("/" + "x" * 300, 64, 40).encode(),
+                              Source("journal")))
+    sent: list[list[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(events.programs, "run", lambda site, words, *_, **__: sent.append(words))
+        events.tell(machine.site(), record)
+    (told,) = [words[-1] for words in sent if words[0] == "ubus"]
+    assert len(told) < 128 << 10 and len(json.loads(told)["coredump"]["threads"]) == 1
+
+
 # --- backtrace
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF", b"no core at all", bytes(4096),
@@ -131,6 +190,7 @@ def test_what_is_no_core(machine: Machine, lastlog: Any, content: bytes) -> None
 
 def test_no_core_no_sysroot_no_words(machine: Machine, lastlog: Any) -> None:
     assert "cannot be read: No such file" in lastlog("backtrace", "--core", "/none").err
+    assert "it is a directory" in lastlog("backtrace", "--core", machine.root).err
     core = machine.write("/x.core", b"x")
     assert "no directory" in lastlog("backtrace", "--core", core, "--sysroot", "/none").err
     assert lastlog("backtrace").status == 2
@@ -269,6 +329,8 @@ def test_the_command_that_is_shown_works_where_the_record_was_downloaded(
 
 def test_what_cannot_be_symbolized(machine: Machine, lastlog: Any, tmp_path: Path) -> None:
     for record, said in (("c-123", "There is no record"), (tmp_path / "none.gz", "cannot be read"),
-                         (machine.write("/log.txt", "just a log\n"), "nothing that lastlog c")):
+                         (machine.write("/log.txt", "just a log\n"), "nothing that lastlog can "
+                          "read as a core dump's record")):
         ran = lastlog("symbolize", record, "--debug", tmp_path)
         assert ran.status == 1 and said in ran.err and ran.err.count("\n") == 1
+        assert "region" not in ran.err

@@ -35,7 +35,7 @@ def notes(kind: Kind, threads: int = 2) -> list[bytes]:
     """A crash's notes, in the kernel's order."""
     def status(tid: int) -> bytes:
         return note(kind, 1, prstatus(kind, tid, 11, registers(kind, pc=0x400100, sp=SP)))
-    return [status(100), note(kind, 3, prpsinfo(kind, 100, 1000, "daemon", "/usr/sbin/daemon -f")),
+    return [status(100), note(kind, 3, prpsinfo(kind, 100, 1000, "daemon", "/usr/sbin/daemon -f ")),
             note(kind, 0x53494749, siginfo(kind, 11, 1, 0x10)),
             note(kind, 6, kind.pack([3, 0x400034, 9, 0x400100, 0, 0])),
             note(kind, 0x46494c45, files(kind, [(0x400000, 0x402000, 0, "/usr/sbin/daemon"),

@@ -118,15 +118,15 @@ def test_dropped_privileges(router: Router, victim: Path) -> None:
     with handed_over(router):
         crash(victim, "drop")
         dump, = router.dumps("victim")
-    assert dump["uid"] == 65534 and symbols(dump)[0] == "inner" and no_core_kept(dump)
-    assert "dumpable is 2" in " ".join(dump["notes"])
+    assert dump["uid"] == 65534 and symbols(dump)[0] == "inner"
+    assert not dump["notes"]            # nobody wants a core: test_kept_cores.py does
 
 
 def test_another_effective_user(router: Router, victim: Path) -> None:
     with handed_over(router):
         crash(victim, "effective")
         dump, = router.dumps("victim")
-    assert symbols(dump)[0] == "inner" and "Uid 0/65534/" in " ".join(dump["notes"])
+    assert symbols(dump)[0] == "inner" and not dump["notes"]
 
 
 def test_namespaces_of_its_own(router: Router, victim: Path) -> None:
@@ -137,7 +137,7 @@ def test_namespaces_of_its_own(router: Router, victim: Path) -> None:
         dump, = router.dumps("victim")
     notes = " ".join(dump["notes"])
     assert symbols(dump)[:5] == ["inner", "inner", "inner", "outer", "main"]
-    assert "mount namespace" in notes and "pid namespace" in notes and no_core_kept(dump)
+    assert "mount namespace" in notes and "pid namespace" in notes and not no_core_kept(dump)
     assert dump["threads"][0]["tid"] == 1 and dump["pid"] > 1
 
 
@@ -148,7 +148,7 @@ def test_another_root(router: Router) -> None:
     with handed_over(router):
         crash("chroot", jail, "/jailed", "plain")
         dump, = router.dumps("jailed")
-    assert "another root" in " ".join(dump["notes"]) and no_core_kept(dump)
+    assert "another root" in " ".join(dump["notes"]) and not no_core_kept(dump)
     assert len(dump["threads"][0]["frames"]) >= 5
 
 

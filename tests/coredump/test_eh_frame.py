@@ -286,7 +286,7 @@ def test_lengths_of_64_bits_are_refused() -> None:
     (FRAMES, b"\0\0\2\0", "an entry of 131072 bytes"), (FRAMES, b"\0\xff\0\0", "not there whole"),
     (HEADER, b"\2", "unknown version"), (HEADER + 1, b"\x4b", "relative to what is not known"),
     (HEADER + 3, b"\x2b", "relative to what is not known"),
-    (HEADER + 16, b"\0\0\0\0", "ends early"),
+    (HEADER + 16, b"\0\0\0\0", "memory that cannot be read"),
 ])
 def test_damage_is_told(at: int, data: bytes, why: str) -> None:
     made = usual()

@@ -101,11 +101,18 @@ def test_more_threads_than_are_wanted(router: Router) -> None:
     (1, STATUS, True, "rights of its file")])
 def test_whose_memory_is_nobodys_business(router: Router, dumpable: object, status: str,
                                           secure: bool, word: str) -> None:
+    router.configure(keep_core=1 << 16)
     router.process(812, status=status, exe="/usr/sbin/prog", root="/")
     router.handle(core(secure), 812, 813, 0, 0, dumpable, *ARGUMENTS[5:])
     dump = router.dump()
     assert word in notes(dump) and "None of its memory is kept" in notes(dump)
     assert dump["threads"][0]["frames"]
+
+
+def test_nobody_is_told_of_a_core_that_nobody_wants(router: Router) -> None:
+    router.process(812, status=STATUS, exe="/usr/sbin/prog", root="/")
+    router.handle(core(secure=True), 812, 813, 0, 0, 2, *ARGUMENTS[5:])
+    assert router.dump()["notes"] == ["Its memory is not in /proc; all is from the core."]
 
 
 def test_whose_memory_might_be_kept(router: Router) -> None:

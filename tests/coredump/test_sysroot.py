@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,19 @@ def root(tmp_path: Path) -> Path:
     ("/opt/bin/flat.so", "/flat.so"), ("flat.so", "/flat.so"),
     ("/home/me/router/usr/lib/libc.so", "/usr/lib/libc.so"),    # started from a copy
     ("/../../../usr/lib/libc.so", "/usr/lib/libc.so"),
+    ("/" * 4090 + "usr/lib/libc.so", None),                     # Linux allows no such path
     ("/lib/up", None), ("/lib/loop", None), ("/lib", None), ("/pipe", None), ("", None),
     ("/no\0such", None), ("/" + "x" * 5000, None), ("/no/such", None), ("/etc/passwd", None)])
 def test_find(root: Path, path: str, found: str | None) -> None:
     assert Sysroot(str(root)).find(path) == found
+
+
+def test_a_path_of_very_many_parts_costs_little(root: Path) -> None:
+    """A core may name one of 2 MiB, or thousands of 4 KiB."""
+    sysroot, started = Sysroot(str(root)), time.process_time()
+    assert sysroot.find("/a" * (1 << 20)) is None
+    assert all(sysroot.find("/a" * 2000) is None for _ in range(1000))
+    assert time.process_time() - started < 5
 
 
 def test_open_keeps_one_descriptor_per_file(root: Path) -> None:

@@ -80,11 +80,26 @@ def test_where_it_was_loaded_does_not_count() -> None:
     ({"fault_address": "0x7f0000", "code_name": "SEGV_ACCERR"},
      "tried to read or write address 0x7f0000, which it may not"),
     ({"fault_address": "0x0", "registers": {"pc": "0x0"}}, "jumped to address 0x0, a NULL pointer"),
+    ({"registers": {"pc": "0x0"}}, "jumped to address 0x0, a NULL pointer"),
+    # x86 pushes below the stack pointer; others have moved it already; a guard may be memory.
     ({"fault_address": "0x7ffe0ff8", "registers": {"sp": "0x7ffe1000"}}, "ran out of stack"),
+    ({"fault_address": "0x7ffe0ff8", "registers": {"sp": "0x7ffe0fe0"}}, "ran out of stack"),
+    ({"fault_address": "0x7ffe0010", "registers": {"sp": "0x7ffe0000"},
+      "code_name": "SEGV_ACCERR"}, "ran out of stack"),
+    ({"fault_address": "0x7ffe3000", "registers": {"sp": "0x7ffe0ff0"}},
+     "read or wrote beyond the end of its stack"),
+    ({"fault_address": "0x7ffd9000", "registers": {"sp": "0x7ffe0000"},
+      "code_name": "SEGV_ACCERR"}, "tried to read or write address 0x7ffd9000, which it may not"),
+    ({"fault_address": "0x7f0000", "code_name": "SEGV_PKUERR"},
+     "tried to read or write address 0x7f0000, which a protection key forbids"),
+    ({"code_name": "SEGV_CPERR", "fault_address": "0x7f0000"},
+     "returned to an address that was tampered with"),
     ({}, "tried to read or write memory that is not its own"),
     ({"fault_address": "nonsense"}, "tried to read or write memory that is not its own"),
     ({"code_name": "SI_USER"}, "a program sent it this signal"),
     ({"signal_name": "SIGABRT"}, "gave up by itself: abort()"),
+    ({"signal_name": "SIGABRT", "code_name": "SI_TKILL"}, "gave up by itself: abort()"),
+    ({"signal_name": "SIGABRT", "code_name": "SI_USER"}, "a program sent it this signal"),
     ({"signal_name": "SIGFPE", "code_name": "FPE_INTDIV"}, "divided a number by zero"),
     ({"signal_name": "SIGBUS", "code_name": "BUS_ADRALN", "fault_address": "0x77aa0001"},
      "tried to read or write address 0x77aa0001, which is not aligned"),
@@ -101,6 +116,12 @@ def test_why_it_gave_up(helper: str, told: str) -> None:
     frames = [*RAISE, frame("/lib/libc.so+0x40", helper), *APP]
     assert words.title(dump(*frames, signal_name="SIGABRT")) == \
         f"httpd: SIGABRT in httpd+0x100: {told}"
+
+
+def test_an_abort_by_kill_is_its_own() -> None:
+    """As uClibc does it."""
+    given = dump(*RAISE, *APP, signal_name="SIGABRT", code_name="SI_USER")
+    assert words.cause(given) == "gave up by itself: abort()"
 
 
 def test_a_jump_to_nowhere_tells_where_from() -> None:

@@ -9,7 +9,7 @@ in a prologue or an epilogue they say what will be, or was.  On the hot path.
 from __future__ import annotations
 
 from .frame import Frame
-from .table_reader import Damaged, kept
+from .table_reader import Absent, Damaged, damaged, kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def step(context: Context, frame: Frame) -> Frame | None:
             return None
         return _caller(context, frame, found[1])
     except Damaged as damage:
-        context.note(f"Unwind instructions at {pc:#x} cannot be used: {damage}.")
+        damaged(context, "Unwind instructions", pc, damage)
         return None
 
 
@@ -114,7 +114,7 @@ def _words(context: Context, address: int, skip: int, more: int) -> bytes:
 def _word(context: Context, address: int) -> int:
     word = context.memory.integer(address & 0xffffffff, 4)
     if word is None:
-        raise Damaged("a table ends early")
+        raise Absent
     return word
 
 

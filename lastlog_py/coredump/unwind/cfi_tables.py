@@ -8,7 +8,16 @@ Read at run-time addresses, so no file and no section header is needed.  On the 
 
 from __future__ import annotations
 
-from .table_reader import ALIGNED, OMITTED, Damaged, Reader, kept, pointer, pointer_size
+from .table_reader import (
+    ALIGNED,
+    OMITTED,
+    Absent,
+    Damaged,
+    Reader,
+    kept,
+    pointer,
+    pointer_size,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -264,5 +273,7 @@ def _entry(context: Context, address: int) -> Reader | None:
 
 
 def _reader(context: Context, address: int, size: int) -> Reader:
-    machine = context.machine
-    return Reader(context.memory.read(address, size), address, machine.word, machine.order)
+    machine, data = context.machine, context.memory.read(address, size)
+    if size and not data:
+        raise Absent
+    return Reader(data, address, machine.word, machine.order)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from . import cfi_tables
 from .cfa_program import AT, IN, SAME, SAVED_AT, UNKNOWN, VALUE_AT, Program, Row
 from .frame import END, Frame
-from .table_reader import Damaged, Reader, kept, pointer
+from .table_reader import Damaged, Reader, damaged, kept, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def step(context: Context, frame: Frame) -> Frame | None:
         found = _row(context, pc)
         return None if found is None else _caller(context, frame, *found)
     except Damaged as damage:
-        context.note(f"Call frame information at {pc:#x} cannot be used: {damage}.")
+        damaged(context, "Call frame information", pc, damage)
         return None
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..memory import Memory
     from .frame import Context
 
-__all__ = ["ALIGNED", "OMITTED", "Damaged", "Reader", "kept", "pointer", "pointer_size"]
+__all__ = ["ALIGNED", "OMITTED", "Absent", "Damaged", "Reader", "damaged", "kept", "pointer",
+           "pointer_size"]
 
 OMITTED = 0xff                  # DW_EH_PE_omit: there is no value
 ALIGNED = 0x50                 # a word at the next multiple of its size
@@ -30,6 +31,18 @@ _MAX_LEB = 10
 
 class Damaged(Exception):
     """A table that says what cannot be, or what is not read here; which, in a few words."""
+
+
+class Absent(Damaged):
+    """A table in memory that cannot be read: a core need not have it."""
+
+
+def damaged(context: Context, what: str, pc: int, damage: Damaged) -> None:
+    """Tell of it; what: cannot be used."""
+    if isinstance(damage, Absent):
+        context.note("Unwind tables are in memory that cannot be read; a core need not have it.")
+    else:
+        context.note(f"{what} at {pc:#x} cannot be used: {damage}.")
 
 
 class Reader:
