@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from lastlog_py.archive import Archive
-from lastlog_py.coredump import reading
+from lastlog_py.coredump import limiter, reading
 from lastlog_py.coredump.core import Stream, capture, read_head
 from lastlog_py.coredump.core_program import core_context
 from lastlog_py.coredump.crash import Crash, examine, take_core
@@ -187,7 +188,7 @@ def test_an_exception(router: Router, where: str, what: str) -> None:
         router.install(f"def fail(*_): raise {what}", "load = handler.load",
                        "handler.load = lambda path: (setattr(job[0], 'config', load(path)), "
                        "fail())", "job = []", "start = handler._Job.__init__",
-                       "handler._Job.__init__ = lambda self, words: (start(self, words), "
+                       "handler._Job.__init__ = lambda self, *words: (start(self, *words), "
                        "job.append(self))[0]")
     else:
         router.install(f"def fail(*_): raise {what}", f"{where} = fail")
@@ -208,7 +209,7 @@ def test_an_exception_in_the_writing(router: Router) -> None:
 
 
 def test_too_much_memory(router: Router) -> None:
-    router.install("handler.examine = lambda *_: bytearray(handler.MOST_MEMORY)")
+    router.install("handler.examine = lambda *_: bytearray(64 << 20)")
     router.handle(core(), *ARGUMENTS)
     assert "MemoryError" in notes(router.dump())
 
@@ -277,7 +278,7 @@ def test_limits_that_it_sets_itself(router: Router) -> None:
                    "r.getrlimit(r.RLIMIT_CORE), r.getrlimit(r.RLIMIT_DATA), "
                    "r.getrlimit(r.RLIMIT_CPU)]))")
     router.handle(core(), *ARGUMENTS)
-    assert f"[(1, 1), ({96 << 20}, {96 << 20}), (11, 11)]" in notes(router.dump())
+    assert f"[(1, 1), ({32 << 20}, {32 << 20}), (11, 11)]" in notes(router.dump())
 
 
 def test_nothing_is_imported_from_where_it_stands_or_the_environment(router: Router) -> None:
@@ -304,7 +305,132 @@ def test_it_imports_next_to_nothing() -> None:
         "zlib"}
 
 
+# --- what hangs gives the kernel back what it waits for
+
+
+def let_go(router: Router) -> tuple[float, bool]:
+    """Seconds until stdin was closed, and whether the handler still ran."""
+    with subprocess.Popen([router.entry, "--config", router.conf, *map(str, ARGUMENTS)],
+                          stdin=subprocess.PIPE, env={}) as running:
+        assert running.stdin is not None
+        start = time.monotonic()
+        running.stdin.write(core())
+        running.stdin.flush()
+        waiting = select.poll()
+        waiting.register(running.stdin, 0)          # POLLERR: nobody can read any more
+        assert waiting.poll(9000)
+        took, ran = time.monotonic() - start, running.poll() is None
+        running.kill()
+    return took, ran
+
+
+def test_a_late_handler_lets_go_before_it_writes(router: Router) -> None:
+    router.install("handler.SOFT = 0.3", "import time", "handler.examine = "
+                   "lambda *_: time.sleep(30)")
+    with router.region.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)            # the journal is waited for
+        took, ran = let_go(router)
+    assert took < 3 and ran
+
+
+def test_a_core_that_hangs_is_given_up(router: Router) -> None:
+    """Its record is written, so the watching thread has nothing else to do."""
+    router.configure(keep_core=1 << 20)
+    router.process(812, status=STATUS, exe="/usr/sbin/prog", root="/")
+    router.install("handler.SOFT, handler.CORE = 0.5, 1.0", "import time",
+                   "from lastlog_py.coredump import reduced_core",
+                   "reduced_core.keep = lambda *_: time.sleep(30)")
+    took, ran = let_go(router)
+    assert 0.8 < took < 4 and ran and router.dump()["signal"] == 11
+
+
+def test_nothing_of_its_memory_is_read_before_the_limiter_is_asked(router: Router) -> None:
+    router.configure(most_crashes=1)
+    router.process(812, status=STATUS, comm="prog\n", cmdline=b"prog\0-x\0", exe="/opt/prog",
+                   maps=b"", mem=b"", root="/")
+    seen = router.folder / "seen"
+    router.install("from lastlog_py.coredump import procfs", "real = procfs._read",
+                   f"procfs._read = lambda folder, name, most: (open('{seen}', 'a').write("
+                   "name + ' '), real(folder, name, most))[1]")
+    router.handle(core(), *ARGUMENTS)
+    assert {"status", "comm", "cmdline"} <= set(seen.read_text().split())
+    seen.unlink()
+    router.handle(core(), *ARGUMENTS)
+    assert set(seen.read_text().split()) == {"status", "comm"} and len(router.texts()) == 1
+
+
+def test_limits_that_the_configuration_sets(router: Router) -> None:
+    router.configure(time_limit=4, memory_limit=24 << 20)
+    router.install("import resource as r, _signal", "handler.examine = lambda crash, *_: "
+                   "crash.note(str([r.getrlimit(r.RLIMIT_DATA)[0], r.getrlimit(r.RLIMIT_CPU)[0], "
+                   "round(_signal.getitimer(_signal.ITIMER_REAL)[0])]))")
+    router.handle(core(), *ARGUMENTS)
+    assert f"[{24 << 20}, 5, 4]" in notes(router.dump())
+
+
+def test_a_short_time_limit_is_kept(router: Router) -> None:
+    router.configure(time_limit=1)
+    start = time.monotonic()
+    router.handle(None, *ARGUMENTS)
+    assert time.monotonic() - start < 3
+    assert "Time was up after 0.45 seconds" in notes(router.dump())
+
+
+def test_one_waits_for_the_other_and_goes_on_in_vain(router: Router) -> None:
+    """The time that it waits is not taken from its own."""
+    router.install("handler.TURN, handler.SOFT = 0.6, 0.5")
+    fd = limiter.turn(router.config().site, 0)
+    assert fd >= 0
+    start = time.monotonic()
+    router.handle(core(), *ARGUMENTS)
+    assert 0.6 < time.monotonic() - start < 5
+    limiter.end_turn(fd)
+    assert "Time was up" not in notes(router.dump()) and router.dump()["threads"]
+
+
+def test_a_handler_that_cannot_even_be_imported(router: Router) -> None:
+    """Names are the crashed program's; numbers and a class are all that is told."""
+    router.install()
+    told = router.folder / "kmsg"
+    text = router.entry.read_text()
+    assert "/dev/kmsg" in text
+    router.entry.write_text(text.replace("/dev/kmsg", str(told)).replace(
+        "lastlog_py.coredump.handler", "lastlog_py.coredump.handlerx"))
+    done = router.handle(core(), *ARGUMENTS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert told.read_text() == (
+        "<27>lastlog: the core handler is broken (ModuleNotFoundError): the crash of process 812 "
+        "by signal 11 was not recorded. Install lastlog anew.\n")
+    router.handle(core(), "8\n1", "x")
+    assert "process ? by signal ? was" in told.read_text()
+
+
 # --- who is not recorded
+
+
+@pytest.fixture
+def jailed(router: Router) -> Router:
+    """A program that is called as it likes in a mount namespace of its own."""
+    router.process(812, status=STATUS, comm="prog\n", exe="/usr/sbin/prog", root="/",
+                   ns_mnt="mnt:[2]")
+    router.process("self", ns_mnt="mnt:[1]")
+    return router
+
+
+def test_the_list_means_no_path_in_another_mount_namespace(jailed: Router) -> None:
+    jailed.configure(ignore=["/usr/sbin/"])
+    jailed.handle(core(), *ARGUMENTS)
+    assert jailed.dump()["executable"] == "/usr/sbin/prog"
+
+
+def test_a_jail_does_not_use_up_what_ours_may_have(jailed: Router) -> None:
+    jailed.configure(most_crashes=1)
+    for _ in range(3):
+        jailed.handle(core(), *ARGUMENTS)
+    assert len(jailed.texts()) == 1
+    jailed.handle(core(), 4711, *ARGUMENTS[1:])     # gone from /proc: of our namespace
+    dumps = list(map(reading.read, jailed.texts()))
+    assert [dump["dropped"] for dump in dumps if dump] == [0, 0]
 
 
 @pytest.mark.parametrize(("ignored", "kept"), [

@@ -264,7 +264,7 @@ def test_neither_core_nor_log(router: Router) -> None:
 
 def test_too_much_memory(router: Router) -> None:
     router.install("from lastlog_py.coredump import reduced_core",
-                   "reduced_core.plan = lambda *_: bytearray(handler.MOST_MEMORY)")
+                   "reduced_core.plan = lambda *_: bytearray(64 << 20)")
     router.handle(core(), *ARGUMENTS)
     assert is_whole(router) and "MemoryError" in said(router)
 
