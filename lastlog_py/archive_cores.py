@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[bytes]: ...
 
-__all__ = ["Beside", "first_to_go", "is_ours", "look", "save"]
+__all__ = ["Beside", "check_own", "first_to_go", "is_ours", "look", "save"]
 
 RECORD_ROOM = 16384                     # bytes of the limit that are left to the core's own record
 PIECE = 1 << 16
@@ -134,6 +134,15 @@ def save(path: str, limit: int, id: str, core: Plain) -> int:
             return _Writer(folder, path, limit, id).write(core)
 
 
+def check_own(path: str) -> None:
+    """See that the archive's directory is there, and none that others can write to: the handler
+    acts for whoever made a program crash.  Raises LastlogError."""
+    with Translated(path):
+        create(path)
+        with Opened(path) as folder:
+            _check_own(folder, path)
+
+
 def _check_own(folder: int, path: str) -> None:
     """What a program had in memory goes into no directory that others can write to."""
     status = os.fstat(folder)
@@ -156,7 +165,11 @@ class _Writer:
         if not any(map(is_record, names)):
             sync_parents(path)
         taken = sum(size_of(folder, name) or 0 for name in names if is_record(name))
-        self.others = [each for each in look(folder) if each.name != self.name]
+        # Symbols are small, and somebody wants them: they go for no core.
+        self.others = [each for each in look(folder) if is_core(each.name)
+                       and each.name != self.name]
+        taken += sum(size_of(folder, name) or 0 for name in names
+                     if is_beside(name) and not is_core(name))
         # For this core, if all others go.
         self.room = limit - taken - (0 if record_name(id) in names else RECORD_ROOM)
 

@@ -114,6 +114,19 @@ def test_older_cores_make_room_for_a_new_one_and_records_never(archive: Archive)
     assert list(archive.cores()) == ["c-0123456789ab"]
 
 
+def test_symbols_make_room_for_no_core(archive: Archive) -> None:
+    record = crash(1)
+    archive.save([record])
+    archive.lay_symbols(record.id, "x" * 5000)
+    archive.limit = archive.usage() + archive_cores.RECORD_ROOM + 4000
+    for id in (ID, OTHER):
+        keep(archive, id)
+    assert archive.symbols(record.id) and list(archive.cores()) == [OTHER]
+    with pytest.raises(LastlogError, match="4000 bytes"):
+        keep(archive, THIRD, size=6000)
+    assert archive.symbols(record.id)
+
+
 def test_a_lower_limit_costs_cores_first(archive: Archive) -> None:
     archive.save([crash(1)])
     taken = archive.usage()

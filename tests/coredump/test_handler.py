@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import select
 import signal
 import subprocess
@@ -16,12 +18,15 @@ from typing import Any
 
 import pytest
 
+from lastlog_py import service
 from lastlog_py.archive import Archive
+from lastlog_py.boot import moment
 from lastlog_py.coredump import limiter, reading
 from lastlog_py.coredump.core import Stream, capture, read_head
 from lastlog_py.coredump.core_program import core_context
 from lastlog_py.coredump.crash import Crash, examine, take_core
 from lastlog_py.coredump.report import render, title
+from lastlog_py.medium import journal_device
 from tests.coredump import corefile
 from tests.coredump.crashing import ROOT, Router, folder
 
@@ -491,6 +496,35 @@ def test_without_a_journal_it_goes_to_the_archive(router: Router) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(("owner", "mode", "kept"), [
+    (0, 0o700, 1), (0, 0o755, 1), (0, 0o777, 0), (0, 0o770, 0), (65534, 0o700, 0)])
+def test_an_archive_that_others_may_write_to_gets_none(router: Router, owner: int, mode: int,
+                                                       kept: int) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a directory away")
+    folder = router.folder / "saved"
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, owner, owner)
+    router.configure(region=False)
+    router.script("/usr/bin/logger", f"cat > {router.folder}/said")
+    assert router.handle(core(), *ARGUMENTS).returncode == 0
+    assert len(list(folder.iterdir())) == kept
+    assert kept or "Others than root may write to" in (router.folder / "said").read_text()
+
+
+def test_a_loop_of_crashes_costs_no_kernel_crash_and_no_log(router: Router) -> None:
+    router.configure(most_crashes=0, max_threads=256)
+    ring, now = journal_device.find(router.config().site), moment(router.config().site)
+    for kind, size in (("kernel", 30000), ("log", 9000), ("kernel", 3000), ("boot", 10)):
+        ring.append(kind, b"x" * size, now, 1)
+    for _ in range(12):
+        router.handle(core(threads=256), *ARGUMENTS)
+    kinds = [entry.kind for entry in router.entries()]
+    assert kinds[:4] == ["kernel", "log", "kernel", "boot"] and set(kinds[4:]) == {"coredump"}
+    assert 2 <= len(kinds[4:]) < 12
+
+
 def test_a_journal_that_is_too_small(router: Router) -> None:
     """It takes as much as there is room for; what is no use at all goes to the archive."""
     text = router.conf.read_text()
@@ -539,6 +573,93 @@ def _under(router: Router) -> list[str]:
     return ["real = handler.Config", "def made(path):", "    made = real(path)",
             f"    made.site.root = '{router.root}'", f"    made.archive = '{router.folder}/saved'",
             "    return made", "handler.Config = made"]
+
+
+# --- who hears of it
+
+
+def listen(router: Router, *more: str) -> None:
+    """ubus and hotplug-call that note what they are told, and then do `more`."""
+    for name in ("ubus", "hotplug-call"):
+        router.script(f"/usr/sbin/{name}", "\n".join([
+            "{ echo \"${0##*/} $*\"; env | grep =; } >> " + str(router.folder / f"heard-{name}"),
+            f"mv {router.folder}/heard-{name} {router.folder}/{name}", *more]))
+
+
+def heard(router: Router, name: str, seconds: float = 10) -> str:
+    """What the program was told, once it was."""
+    file, until = router.folder / name, time.monotonic() + seconds
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    return file.read_text()
+
+
+@pytest.mark.parametrize("region", [True, False])
+def test_scripts_hear_of_it_at_once(router: Router, region: bool) -> None:
+    """With the record as it is listed, from the journal or from the archive."""
+    router.configure(region=region)
+    router.write("/proc/sys/kernel/random/boot_id", "b-1\n")
+    listen(router)
+    assert router.handle(core(), *ARGUMENTS).returncode == 0
+    called = heard(router, "hotplug-call").splitlines()
+    said = heard(router, "ubus").splitlines()[0]
+    record, = service.list_records(router.config(), "coredump")["records"]
+    assert record["title"] and record["signature"].startswith("u1:")
+    event = json.loads(said.removeprefix("ubus send lastlog.crash "))
+    assert event == record and "text" not in event
+    assert called[0] == "hotplug-call lastlog"
+    assert {"ACTION=crash", f"RECORD={record['id']}", "KIND=coredump",
+            f"SIGNATURE={record['signature']}", f"TITLE={record['title']}"} <= set(called)
+
+
+def test_nobody_hears_of_what_is_not_kept(router: Router) -> None:
+    listen(router)
+    router.configure(most_crashes=1)
+    router.handle(core(), *ARGUMENTS)
+    heard(router, "hotplug-call")
+    for options in ({"most_crashes": 1}, {"ignore": ["/usr/sbin/"]}, {"enabled": 0}):
+        (router.folder / "hotplug-call").unlink(missing_ok=True)
+        router.configure(**options)
+        router.handle(core(), *ARGUMENTS)
+        time.sleep(0.4)
+        assert not (router.folder / "hotplug-call").exists(), options
+    assert len(router.texts()) == 1
+
+
+def test_a_script_that_hangs_holds_up_nobody(router: Router) -> None:
+    """Not the handler, not who waits for its output, and not the next one."""
+    listen(router, "exec sleep 3")
+    for _ in range(2):
+        start = time.monotonic()
+        assert router.handle(core(), *ARGUMENTS).returncode == 0
+        assert time.monotonic() - start < 2.5
+    assert len(router.texts()) == 2
+    heard(router, "ubus")
+
+
+def test_what_is_told_costs_no_record(router: Router) -> None:
+    listen(router)
+    router.install("import os", "def fail(): raise OSError(11, 'no more processes')",
+                   "os.fork = fail")
+    assert router.handle(core(), *ARGUMENTS).returncode == 0
+    assert router.dump()["signal"] == 11
+
+
+def test_a_late_record_is_told_of_too(router: Router) -> None:
+    listen(router)
+    router.install("handler.SOFT = 0.3")
+    router.handle(None, *ARGUMENTS)
+    record, = service.list_records(router.config(), "coredump")["records"]
+    assert f"RECORD={record['id']}" in heard(router, "hotplug-call")
+
+
+def test_a_listener_has_a_session_and_limits_of_its_own(router: Router) -> None:
+    listen(router, f"{{ ulimit -c; umask; ps -o sid= -p $$; ls -l /proc/$$/fd; }} > "
+           f"{router.folder}/state.new", f"mv {router.folder}/state.new {router.folder}/state")
+    router.handle(core(), *ARGUMENTS)
+    state = heard(router, "state")
+    assert state.split()[1] == "0022" and int(state.split()[2]) != os.getsid(0)
+    assert str(router.region) not in state and "/proc/812" not in state
 
 
 # --- the system log
