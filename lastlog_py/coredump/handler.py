@@ -287,13 +287,15 @@ class _Job:
                                       for each in self.config.coredump.ignore)
 
     def _is_allowed(self) -> bool:
-        """What is called the same in another mount namespace is another program."""
         said, limits = self.arguments, self.config.coredump
-        program = f"{self.world}{self.crash.executable or self.crash.name or ''}"
-        verdict = limiter.ask(self.config.site, program, said.uid or 0, limits.most_crashes,
-                              limits.crash_period)
+        verdict = limiter.ask(self.config.site, self._program(), said.uid or 0,
+                              limits.most_crashes, limits.crash_period)
         self.crash.dropped = verdict.dropped
         return verdict.keep
+
+    def _program(self) -> str:
+        """What is called the same in another mount namespace is another program."""
+        return f"{self.world}{self.crash.executable or self.crash.name or ''}"
 
     def _take_turn(self) -> None:
         """One after the other, so that together they need no more memory than one; who waits in
@@ -405,7 +407,8 @@ class _Job:
         if time.monotonic() > self.started + SOFT * self.pace:
             raise LastlogError("busy", "Time was up.")
         keep(self.config, written, core, context, notes,
-             [thread.stacks for thread in self.crash.threads], self.started + CORE * self.pace)
+             [thread.stacks for thread in self.crash.threads], self.started + CORE * self.pace,
+             self._program())
 
     def _tell_lost_core(self, error: BaseException) -> None:
         """The record stands already, so in the system log."""
