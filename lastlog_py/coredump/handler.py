@@ -32,6 +32,8 @@ from .crash import Crash, examine, take_core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .core import Core, Stream
     from .outlet import Written
     from .procfs import Process
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     job = _Job(words, argv is None)
     if job.is_alone:
-        _begin()
+        _begin(job)
     try:
         job.run()
     except BaseException as error:
@@ -76,21 +78,22 @@ def main(argv: list[str] | None = None) -> int:
 # --- the process
 
 
-def _begin() -> None:
-    """What holds from the first moment on; none of it may cost the record."""
+def _begin(job: _Job) -> None:
+    """What holds from the first moment on."""
     os.umask(0o077)
-    for step in (_plug, _clock, _own_crashes):
-        try:
-            step()
-        except (ImportError, OSError, ValueError):
-            pass                    # the limits that follow are more
+    _tried(job, _plug, _clock, _own_crashes)
 
 
 def _confine(job: _Job) -> None:
-    """Bounds in time and memory as the configuration has them; none may cost the record."""
-    for step, *given in ((_clock, job.pace), (_memory, job), (_start_watching, job)):
+    """Bounds in time and memory as the configuration has them."""
+    _tried(job, lambda: _clock(job.pace), lambda: _memory(job), lambda: _start_watching(job))
+
+
+def _tried(job: _Job, *steps: Callable[[], None]) -> None:
+    """None of them may cost the record."""
+    for step in steps:
         try:
-            step(*given)
+            step()
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             job.crash.note(f"A limit could not be set: {_told(error)}")
 
@@ -135,7 +138,7 @@ def _start_watching(job: _Job) -> None:
 def _watch(job: _Job) -> None:
     """What there is after SOFT seconds is written, and the end; if that is done already, the
     kernel is let go when the time for a core is over, which may hang as well."""
-    for moment, step in ((SOFT, job.late), (CORE, job.let_go)):
+    for moment, step in ((SOFT, job.late), (CORE, job.give_way)):
         while (left := job.started + moment * job.pace - time.monotonic()) > 0:
             time.sleep(min(left, GLANCE))   # the start changes: _take_turn
         step()
@@ -220,8 +223,7 @@ class _Job:
     def late(self) -> None:
         """The time is up; another thread may hang, and ends with this, if it can be ended."""
         if self.claim.acquire(False):
-            self.let_go()
-            self._end_turn()
+            self.give_way()
             try:
                 self.crash.note(f"Time was up after {SOFT * self.pace:g} seconds, while "
                                 f"{self.stage}.")
@@ -238,12 +240,18 @@ class _Job:
         except OSError:
             pass
 
+    def give_way(self) -> None:
+        """To the kernel and to other handlers, whatever this one still does."""
+        self.let_go()
+        turn, self.turn = self.turn, -1
+        if turn >= 0:
+            limiter.end_turn(turn)
+
     def tell(self) -> None:
         """Scripts hear of what was recorded, from a process that nobody waits for."""
         if self.written is None:
             return
-        self.let_go()
-        self._end_turn()
+        self.give_way()
         try:
             from .telling import tell
 
@@ -308,11 +316,6 @@ class _Job:
             self.turn = limiter.turn(self.config.site, patience)
             self.started = time.monotonic()
             _clock(self.pace)
-
-    def _end_turn(self) -> None:
-        if self.turn >= 0:
-            limiter.end_turn(self.turn)
-            self.turn = -1
 
     # What
 
