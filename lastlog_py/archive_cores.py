@@ -3,7 +3,8 @@
 The name tells whose it is: RECORD.core.gz.  It goes with its record, and may come before it, for
 the record can wait in the journal.  All cores share the archive's limit with the records and go
 before any of these does: first those whose record is not saved, then the oldest.  So does what
-`symbolize --save` lays beside a record, RECORD.symbols.txt.
+`symbolize --save` lays beside a record, RECORD.symbols.txt.  A new core takes the place of older
+ones of the same program first, which the name in its gzip header tells (RFC 1952: FNAME).
 
 The core handler writes them, as root and with what a crashed program left, so on the hot path:
 imports next to nothing.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import zlib
 
 from .archive_folder import (
@@ -38,6 +40,7 @@ from .archive_folder import (
     temporary,
 )
 from .errors import LastlogError
+from .record_id import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,11 +54,12 @@ if TYPE_CHECKING:
 
         def __iter__(self) -> Iterator[bytes]: ...
 
-__all__ = ["Beside", "first_to_go", "is_ours", "look", "save"]
+__all__ = ["Beside", "check_own", "first_to_go", "is_ours", "look", "save"]
 
 RECORD_ROOM = 16384                     # bytes of the limit that are left to the core's own record
 PIECE = 1 << 16
-_GZIP, _LEVEL = 31, 6                   # zlib's wbits: 32 KiB window, gzip header and CRC
+_GZIP, _RAW, _LEVEL = 31, -15, 6        # zlib's wbits: 32 KiB window; gzip's header and CRC, none
+_HEADER = b"\x1f\x8b\x08\x08\0\0\0\0\0\x03"     # deflate, a name follows; no time; made on Unix
 _ELF = b"\x7fELF"
 
 
@@ -120,18 +124,27 @@ def is_ours(folder: int, name: str) -> bool:
     return _ELF.startswith(begins)
 
 
-def save(path: str, limit: int, id: str, core: Plain) -> int:
+def save(path: str, limit: int, id: str, core: Plain, program: str = "") -> int:
     """Put `core` beside the record `id`, in the archive at `path` of `limit` bytes.
 
-    Returns the bytes that it takes there.  Raises LastlogError; nothing is left of a core that
-    cannot be kept whole.
+    program: whose it is; the file has only a hash of that.  Returns the bytes that it takes there.
+    Raises LastlogError; nothing is left of a core that cannot be kept whole.
     """
     with Translated(path):
         create(path)
         with Opened(path) as folder:
             _check_own(folder, path)
             lock(folder, path)
-            return _Writer(folder, path, limit, id).write(core)
+            return _Writer(folder, path, limit, id, program).write(core)
+
+
+def check_own(path: str) -> None:
+    """See that the archive's directory is there, and none that others can write to: the handler
+    acts for whoever made a program crash.  Raises LastlogError."""
+    with Translated(path):
+        create(path)
+        with Opened(path) as folder:
+            _check_own(folder, path)
 
 
 def _check_own(folder: int, path: str) -> None:
@@ -145,10 +158,11 @@ def _check_own(folder: int, path: str) -> None:
 class _Writer:
     """One core on its way, under the lock."""
 
-    __slots__ = ("folder", "name", "new", "others", "path", "room")
+    __slots__ = ("folder", "header", "name", "new", "others", "path", "room")
 
-    def __init__(self, folder: int, path: str, limit: int, id: str) -> None:
+    def __init__(self, folder: int, path: str, limit: int, id: str, program: str) -> None:
         self.folder, self.path = folder, path
+        self.header = _header(program)
         self.name = core_name(id)
         self.new = temporary(self.name)
         names = os.listdir(folder)
@@ -156,9 +170,26 @@ class _Writer:
         if not any(map(is_record, names)):
             sync_parents(path)
         taken = sum(size_of(folder, name) or 0 for name in names if is_record(name))
-        self.others = [each for each in look(folder) if each.name != self.name]
+        # Symbols are small, and somebody wants them: they go for no core.
+        self.others = [each for each in look(folder) if is_core(each.name)
+                       and each.name != self.name]
+        self.others.sort(key=lambda each: not self._is_of_program(each.name))   # and as they were
+        taken += sum(size_of(folder, name) or 0 for name in names
+                     if is_beside(name) and not is_core(name))
         # For this core, if all others go.
         self.room = limit - taken - (0 if record_name(id) in names else RECORD_ROOM)
+
+    def _is_of_program(self, name: str) -> bool:
+        try:
+            file = os.open(name, READ, dir_fd=self.folder)
+        except OSError:
+            return False
+        try:
+            return os.read(file, len(self.header)) == self.header
+        except OSError:
+            return False
+        finally:
+            os.close(file)
 
     def _tidy(self, names: list[str]) -> None:
         """Remove what is left of one that was cut off, and see that nothing is in the way."""
@@ -221,7 +252,7 @@ class _Writer:
     def _fill(self, file: int, core: Plain) -> tuple[int, int]:
         """Its size and CRC-32, packed."""
         size = checksum = 0
-        for packed in _packed(core):
+        for packed in _packed(core, self.header):
             size += len(packed)
             if size > self.room:
                 raise LastlogError("no-space", "It takes more than the records leave of the "
@@ -234,11 +265,19 @@ class _Writer:
         return size, checksum
 
 
-def _packed(core: Plain) -> Iterator[bytes]:
-    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+def _header(program: str) -> bytes:
+    """Of the gzip member."""
+    digest = sha256(program.encode("utf-8", "surrogatepass"))
+    return _HEADER + f"{digest[:16]}.core\0".encode()
+
+
+def _packed(core: Plain, header: bytes) -> Iterator[bytes]:
+    yield header
+    stream, checksum, size = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW), 0, 0
     for piece in core:
+        checksum, size = zlib.crc32(piece, checksum), size + len(piece)
         yield stream.compress(piece)
-    yield stream.flush()
+    yield stream.flush() + struct.pack("<II", checksum, size & 0xffffffff)
 
 
 def _read_back(file: int) -> int:

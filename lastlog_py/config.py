@@ -21,13 +21,15 @@ class CoreDump:
     """What becomes of programs' crashes."""
 
     __slots__ = ("crash_period", "enabled", "ignore", "keep_core", "max_frames", "max_threads",
-                 "most_crashes")
+                 "memory_limit", "most_crashes", "time_limit")
 
     def __init__(self) -> None:
         self.enabled = True
         self.max_threads = 64
         self.max_frames = 64            # innermost ones of each thread; a few outermost come along
         self.keep_core = 0              # bytes of the program's memory to keep; 0: none
+        self.time_limit = 10            # seconds that the handler has
+        self.memory_limit = 32 << 20    # bytes of data that the handler may have
         self.most_crashes = 5           # of one program that are kept …
         self.crash_period = 600         # … in so many seconds; 0 crashes: no limit
         self.ignore: list[str] = []     # paths of programs; one that ends in a slash: all below
@@ -61,8 +63,8 @@ _FLAGS = {"main": ("autosave", "panic_on_oom", "store_log"), "site": (), "region
 _NUMBERS = {"main": ("archive_limit", "panic_reboot"), "site": (),
             "region": ("address", "size", "journal_size", "record_size", "console_size",
                        "ftrace_size", "pmsg_size", "ecc"),
-            "coredump": ("max_threads", "max_frames", "keep_core", "most_crashes",
-                         "crash_period")}
+            "coredump": ("max_threads", "max_frames", "keep_core", "time_limit", "memory_limit",
+                         "most_crashes", "crash_period")}
 _LISTS = ("ignore",)                # all of whose values count; of any other list the last one
 
 

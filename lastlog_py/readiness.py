@@ -47,6 +47,8 @@ _UNCOMPRESSED = ("", "(null)", "none")
 # What an archive must have room for, beyond its quota's rest: one crash, compressed.
 ROOM = 65536
 
+MOST_LOG = 1 << 20              # bytes of the kernel's log that are looked at
+
 Check = dict[str, str]
 
 
@@ -471,8 +473,40 @@ def _core_pattern(config: Config, facts: dict[str, str]) -> Check:
     if facts["core_pipe_limit"] in ("", "0"):
         return _check("core_pattern", "warn", title, "kernel.core_pipe_limit is 0: what a crashed "
                       "program was vanishes before it is looked at", restart)
-    return _check("core_pattern", "ok", title, "the kernel hands core dumps to lastlog, at most "
-                  f"{facts['core_pipe_limit']} at once")
+    told = f"the kernel hands core dumps to lastlog, at most {facts['core_pipe_limit']} at once"
+    lost = _over_limit(config.site)
+    if lost:
+        crashes = "1 crash" if lost == 1 else f"{lost} crashes"
+        return _check("core_pattern", "warn", title, f"{told}; {crashes} beyond that were dropped "
+                      "in this boot", "dmesg | grep core_pipe_limit")
+    return _check("core_pattern", "ok", title, told)
+
+
+def _over_limit(site: Site) -> int:
+    """Crashes that the kernel says it did not hand over (fs/coredump.c: "over core_pipe_limit"), as
+    far back as its log goes."""
+    count, left = 0, MOST_LOG
+    try:
+        fd = os.open(site.system("/dev/kmsg"), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        while left > 0 and (record := _next_record(fd)):
+            count += record.count(b" over core_pipe_limit")
+            left -= len(record)
+    except OSError:                 # BlockingIOError: that was all
+        pass
+    finally:
+        os.close(fd)
+    return count
+
+
+def _next_record(fd: int) -> bytes:
+    """From the kernel's log; one may be overwritten just then (kernel/printk: EPIPE)."""
+    try:
+        return os.read(fd, 8192)
+    except BrokenPipeError:
+        return os.read(fd, 8192)
 
 
 def _service_enabled(facts: dict[str, str]) -> Check:

@@ -26,8 +26,8 @@ from .medium.device import MAX_REGION, read_small
 from .medium.geometry import Geometry
 from .record import Problem, Record, Source, captured, clock_was_set, from_dict, to_dict
 
-__all__ = ["clear", "decode", "get", "lay_symbols", "list_records", "page_model", "save", "status",
-           "symbolize"]
+__all__ = ["clear", "decode", "find", "get", "lay_symbols", "list_records", "page_model", "save",
+           "status", "symbolize"]
 
 Answer = dict[str, Any]
 
@@ -258,6 +258,14 @@ def _boot_records(seen: Survey) -> list[Record]:
                    title=f"Boot {each.number}: "
                          f"{ledger.told(each.reason or 'unknown', '', each is seen.boots[0])}")
             for each in reversed(seen.boots)]
+
+
+def find(config: Config, name: str) -> Record:
+    """One record, as `list` has it.  Raises LastlogError "not-found"."""
+    record = next((each for each in survey(config).records if each.id == name), None)
+    if record is None:
+        raise _unknown([name])
+    return record
 
 
 def get(config: Config, name: str) -> Answer:

@@ -31,7 +31,9 @@ Problem = tuple[str, str, str]          # where, what, "info" | "warning" | "err
 
 HANDLER = "/usr/libexec/lastlog/coredump"
 CORE_ARGUMENTS = "%P %I %u %g %d %s %t %E"
-CORE_PIPE_LIMIT = 4             # programs that may crash at once; 0 would not wait for the handler
+# Programs that may crash at once: the kernel drops what is beyond, and 0 would not wait for the
+# handler.  Of the handlers one is at work; those that wait have about 5 MiB of their own.
+CORE_PIPE_LIMIT = 16
 
 PSTORE = "/sys/fs/pstore"
 

@@ -77,6 +77,7 @@ def test_core_dumps_by_default(tmp_path: Path) -> None:
     assert (core.enabled, core.max_threads, core.max_frames, core.keep_core, core.ignore) == \
         (True, 64, 64, 0, [])
     assert (core.most_crashes, core.crash_period) == (5, 600)
+    assert (core.time_limit, core.memory_limit) == (10, 32 << 20)
 
 
 def test_a_second_region_is_reported(tmp_path: Path) -> None:

@@ -265,6 +265,17 @@ def test_a_service_that_does_not_stop(router: Machine) -> None:
     assert found["state"] == "warn" and "clean shutdown" in found["found"]
 
 
+def test_crashes_that_were_too_many_at_once(router: Machine) -> None:
+    """As two kernels say it."""
+    router.write("/dev/kmsg", "6,1,9,-;usb 1-1: over current\n4,2,9,-;Pid 812(uhttpd) over "
+                 "core_pipe_limit\n4,3,9,-;Skipping core dump\n")
+    found = judged(router)["core_pattern"]
+    assert found["state"] == "warn" and "1 crash beyond that" in found["found"]
+    router.write("/dev/kmsg", "4,2,9,-;coredump: 8(a b): over core_pipe_limit, skipping core "
+                 "dump\n" * 2)
+    assert "2 crashes beyond that" in judged(router)["core_pattern"]["found"] and armed(router)
+
+
 def test_the_handler_is_not_there_yet(router: Machine) -> None:
     (router.root / HANDLER.lstrip("/")).unlink()
     found = judged(router)["core_pattern"]

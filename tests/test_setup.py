@@ -181,7 +181,7 @@ def test_core_dumps_go_to_the_handler_where_there_is_one(machine: Machine) -> No
     assert setup.arm(machine.config()) == []
     assert pattern.read_text() == \
         "|/usr/libexec/lastlog/coredump %P %I %u %g %d %s %t %E"
-    assert read(machine, "/proc/sys/kernel/core_pipe_limit") == "4"
+    assert read(machine, "/proc/sys/kernel/core_pipe_limit") == "16"
 
 
 def test_core_dumps_are_left_alone_where_they_are_not_wanted(machine: Machine) -> None:

@@ -7,8 +7,13 @@ The kernel waits while stdin is open and the program's memory stays until then: 
 soon as the backtraces are made, mostly without having read more than the core's notes; or, if a
 reduced core is to be kept, when that stands beside the record.
 
+Reading what a program has mapped can take for ever: who serves a FUSE file may never answer, and
+then not even SIGKILL ends the thread that waits.  So nothing of its memory is read before the
+limiter is asked, mappings of such files are not read at all (procfs.py), and the watching thread
+closes stdin whatever the other one does: the kernel counts open ones against core_pipe_limit.
+
 Whatever goes wrong, a record with at least what the arguments say and the reason is written: an
-exception ends in `_failed`; after SOFT seconds another thread writes what there is; after HARD
+exception ends in `failed`; after SOFT seconds another thread writes what there is; after HARD
 seconds the kernel's timer ends it all.  On the hot path.
 """
 
@@ -27,6 +32,8 @@ from .crash import Crash, examine, take_core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .core import Core, Stream
     from .outlet import Written
     from .procfs import Process
@@ -35,11 +42,15 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-# Seconds from the start.  A busy journal is waited for 5 of them.
+# Seconds from the start, where option time_limit is TIME; all change with it in proportion.
+TIME = 10
+TURN = 4.0                      # before that: until other handlers are ready
 LATE = 2.0                      # from here on no system log is read
-UNWIND, SOFT, HARD = 4.0, 4.5, 10.0
+UNWIND, SOFT, HARD = 4.0, 4.5, 10.0     # between the last two a busy journal is waited for
 CORE = 8.0                      # until then a reduced core is written; from SOFT on none is begun
-MOST_MEMORY = 96 << 20          # bytes of its own data
+GLANCE = 0.2                    # between two looks at the time
+LONGEST = 60                    # of the option
+LEAST_MEMORY = 16 << 20         # bytes of the option memory_limit
 STACK = 512 << 10               # of the watching thread
 MOST_THREADS, MOST_FRAMES = 256, 1024
 AT_SECURE = 23
@@ -49,16 +60,17 @@ def main(argv: list[str] | None = None) -> int:
     """Handle one crash; argv: [--config FILE] and the kernel's arguments, None: this process' own,
     which then ends here.  0 always: nobody could do anything about it."""
     words = sys.argv[1:] if argv is None else argv
-    job = _Job(words)
-    if argv is None:
-        _confine(job)
+    job = _Job(words, argv is None)
+    if job.is_alone:
+        _begin(job)
     try:
         job.run()
     except BaseException as error:
         job.failed(error)
     if argv is None:
         if not job.claimed():
-            time.sleep(HARD)    # the other thread writes, and ends the process
+            time.sleep(HARD * job.pace)     # the other thread writes, and ends the process
+        job.tell()
         os._exit(0)             # nothing is left to tidy up, which takes Python a while
     return 0
 
@@ -66,19 +78,24 @@ def main(argv: list[str] | None = None) -> int:
 # --- the process
 
 
+def _begin(job: _Job) -> None:
+    """What holds from the first moment on."""
+    os.umask(0o077)
+    _tried(job, _plug, _clock, _own_crashes)
+
+
 def _confine(job: _Job) -> None:
-    """Bounds in time and memory; none of them may cost the record."""
-    for step in (_plug, _clock, _memory):
+    """Bounds in time and memory as the configuration has them."""
+    _tried(job, lambda: _clock(job.pace), lambda: _memory(job), lambda: _start_watching(job))
+
+
+def _tried(job: _Job, *steps: Callable[[], None]) -> None:
+    """None of them may cost the record."""
+    for step in steps:
         try:
             step()
-        except (ImportError, OSError, ValueError) as error:
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
             job.crash.note(f"A limit could not be set: {_told(error)}")
-    os.umask(0o077)
-    try:
-        _thread.stack_size(STACK)
-        _thread.start_new_thread(_watch, (job,))
-    except (RuntimeError, ValueError) as error:
-        job.crash.note(f"A limit could not be set: {_told(error)}")
 
 
 def _plug() -> None:
@@ -89,27 +106,42 @@ def _plug() -> None:
     os.close(fd)
 
 
-def _clock() -> None:
-    """SIGALRM's default is the end of the process, wherever it hangs."""
+def _clock(pace: float = 1.0, more: float = 0.0) -> None:
+    """SIGALRM's default is the end of the process, wherever it hangs; more: seconds beyond HARD."""
     _signal.signal(_signal.SIGALRM, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])
-    _signal.setitimer(_signal.ITIMER_REAL, HARD)
+    _signal.setitimer(_signal.ITIMER_REAL, HARD * pace + more)
 
 
-def _memory() -> None:
+def _own_crashes() -> None:
     """RLIMIT_CORE 1 is how the kernel knows its own handler, whose crash it then ignores; 0 would
     start another one for it, for a pipe has no limit (fs/coredump.c)."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    for limit, most in ((resource.RLIMIT_DATA, MOST_MEMORY), (resource.RLIMIT_CPU, int(HARD) + 1)):
-        resource.setrlimit(limit, (most, most))
+
+
+def _memory(job: _Job) -> None:
+    import resource
+
+    most = max(job.config.coredump.memory_limit, LEAST_MEMORY)
+    for limit, value in ((resource.RLIMIT_DATA, most),
+                         (resource.RLIMIT_CPU, int(HARD * job.pace) + 1)):
+        resource.setrlimit(limit, (value, value))
+
+
+def _start_watching(job: _Job) -> None:
+    _thread.stack_size(STACK)
+    _thread.start_new_thread(_watch, (job,))
 
 
 def _watch(job: _Job) -> None:
-    """What there is after SOFT seconds is written, and the end."""
-    time.sleep(SOFT)
-    job.late()
+    """What there is after SOFT seconds is written, and the end; if that is done already, the
+    kernel is let go when the time for a core is over, which may hang as well."""
+    for moment, step in ((SOFT, job.late), (CORE, job.give_way)):
+        while (left := job.started + moment * job.pace - time.monotonic()) > 0:
+            time.sleep(min(left, GLANCE))   # the start changes: _take_turn
+        step()
 
 
 # --- the work
@@ -136,11 +168,13 @@ def _number(word: str) -> int | None:
 class _Job:
     """One crash on its way into the journal."""
 
-    __slots__ = ("arguments", "claim", "config", "crash", "is_mine", "process", "remains", "stage",
-                 "started")
+    __slots__ = ("arguments", "claim", "config", "crash", "is_alone", "is_mine", "pace", "process",
+                 "remains", "stage", "started", "turn", "world", "written")
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], is_alone: bool = False) -> None:
         self.started = time.monotonic()
+        self.is_alone = is_alone                    # the process is for this only
+        self.pace = 1.0                             # of all times: option time_limit by TIME
         self.arguments = said = _Arguments(words)
         self.crash = crash = Crash(said.signal or 0, said.pid)
         crash.tid, crash.uid = said.tid, said.uid
@@ -150,7 +184,10 @@ class _Job:
         self.is_mine = False                        # the main thread has it
         self.config = Config("")
         self.process: Process | None = None
+        self.world = ""                             # its mount namespace, where it is not ours
+        self.turn = -1                              # a lock; -1: none is held
         self.remains: tuple[Core, Context, Notes] | None = None     # what a core is made of
+        self.written: Written | None = None
         self.stage = "reading the configuration"
 
     def run(self) -> None:
@@ -158,20 +195,25 @@ class _Job:
         self.config = _configuration(self.arguments.config, self.crash)
         if not self.config.coredump.enabled:
             return
+        self.pace = max(1, min(self.config.coredump.time_limit, LONGEST)) / TIME
+        if self.is_alone:
+            _confine(self)
         self._look()
         if self._is_ignored() or not self._is_allowed():
             return
+        self._take_turn()
         self._examine()
         if self.remains is None:
-            self._let_go()
+            self.let_go()
         if self.claimed():
-            self._keep_core(self._write(self._system_log()))
+            self._write(self._system_log())
+            self._keep_core()
 
     def failed(self, error: BaseException) -> None:
         """Write what there is, and why it is not more."""
         if not self.claimed():
             return
-        self._let_go()
+        self.let_go()
         try:
             self.crash.note(f"It failed while {self.stage}: {_told(error)}")
             self._write(b"")
@@ -179,14 +221,43 @@ class _Job:
             _last_words(self, again)
 
     def late(self) -> None:
-        """The time is up; another thread may hang, and ends with this."""
+        """The time is up; another thread may hang, and ends with this, if it can be ended."""
         if self.claim.acquire(False):
+            self.give_way()
             try:
-                self.crash.note(f"Time was up after {SOFT} seconds, while {self.stage}.")
+                self.crash.note(f"Time was up after {SOFT * self.pace:g} seconds, while "
+                                f"{self.stage}.")
                 self._write(b"")
             except BaseException as error:
                 _last_words(self, error)
+            self.tell()
             os._exit(0)
+
+    def let_go(self) -> None:
+        """The kernel may put the process away."""
+        try:
+            os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
+        except OSError:
+            pass
+
+    def give_way(self) -> None:
+        """To the kernel and to other handlers, whatever this one still does."""
+        self.let_go()
+        turn, self.turn = self.turn, -1
+        if turn >= 0:
+            limiter.end_turn(turn)
+
+    def tell(self) -> None:
+        """Scripts hear of what was recorded, from a process that nobody waits for."""
+        if self.written is None:
+            return
+        self.give_way()
+        try:
+            from .telling import tell
+
+            tell(self.config, self.written)
+        except BaseException:
+            pass                    # the record stands
 
     def claimed(self) -> bool:
         """Whether the main thread writes the record, from now on or already."""
@@ -207,27 +278,44 @@ class _Job:
             return
         path, deleted = process.executable()
         crash.executable = path or crash.executable
-        crash.command = process.command() or None
         crash.name = _called(process.name(), path)
         if deleted:
             from .core import deleted_note
 
             crash.note(deleted_note(path))
-        _judge(crash, said, process)
+        foreign = process.foreign()
+        self.world = process.link("ns/mnt") if "mnt" in foreign else ""
+        _judge(crash, said, process, foreign)
 
     def _is_ignored(self) -> bool:
-        """A path on the list that ends in a slash stands for all below it."""
+        """A path on the list that ends in a slash stands for all below it.  In another mount
+        namespace it is not the path that the list means."""
         path = self.crash.executable or ""
-        return any(path == each or (each.endswith("/") and path.startswith(each))
-                   for each in self.config.coredump.ignore)
+        return not self.world and any(path == each or (each.endswith("/") and path.startswith(each))
+                                      for each in self.config.coredump.ignore)
 
     def _is_allowed(self) -> bool:
         said, limits = self.arguments, self.config.coredump
-        program = self.crash.executable or self.crash.name or ""
-        verdict = limiter.ask(self.config.site, program, said.uid or 0, limits.most_crashes,
-                              limits.crash_period)
+        verdict = limiter.ask(self.config.site, self._program(), said.uid or 0,
+                              limits.most_crashes, limits.crash_period)
         self.crash.dropped = verdict.dropped
         return verdict.keep
+
+    def _program(self) -> str:
+        """What is called the same in another mount namespace is another program."""
+        return f"{self.world}{self.crash.executable or self.crash.name or ''}"
+
+    def _take_turn(self) -> None:
+        """One after the other, so that together they need no more memory than one; who waits in
+        vain goes on all the same.  The time begins anew."""
+        if self.is_alone:
+            self.stage = "waiting for other crashes' handlers"
+            patience = TURN * self.pace
+            self.started += patience
+            _clock(self.pace, patience)
+            self.turn = limiter.turn(self.config.site, patience)
+            self.started = time.monotonic()
+            _clock(self.pace)
 
     # What
 
@@ -235,6 +323,9 @@ class _Job:
         """The core's head, and from the process' memory or the core's the backtraces."""
         from .core import Stream, read_head
 
+        if self.process is not None:
+            self.stage = "reading the command line"     # from the program's memory
+            self.crash.command = self.process.command() or None
         self.stage = "reading the core"
         stream, notes = Stream(_read_core), self._notes()
         core = read_head(stream, notes)
@@ -252,7 +343,7 @@ class _Job:
         self.stage = "making the backtraces"
         limits = self.config.coredump
         examine(self.crash, core, context, _within(limits.max_threads, MOST_THREADS),
-                _within(limits.max_frames, MOST_FRAMES), self.started + UNWIND)
+                _within(limits.max_frames, MOST_FRAMES), self.started + UNWIND * self.pace)
         if notes is not None and not self.crash.private:
             self.remains = core, context, notes
 
@@ -277,23 +368,17 @@ class _Job:
 
         return dumping_context(core, self.process) if self.process is not None else None
 
-    def _let_go(self) -> None:
-        """The kernel may put the process away."""
-        try:
-            os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
-        except OSError:
-            pass
-
     def _system_log(self) -> bytes:
         """Its end, unless it is late already."""
-        if not self.config.store_log or time.monotonic() - self.started > LATE:
+        late = self.started + LATE * self.pace
+        if not self.config.store_log or time.monotonic() > late:
             return b""
         self.stage = "reading the system log"
         return outlet.system_log(self.config)
 
-    def _write(self, log: bytes) -> Written | None:
+    def _write(self, log: bytes) -> None:
         self.stage = "writing the record"
-        return outlet.keep(self.config, self.crash, log)
+        self.written = outlet.keep(self.config, self.crash, log)
 
     # The reduced core: whatever becomes of it, the record stands
 
@@ -309,12 +394,12 @@ class _Job:
             self.crash.note(f"None of its memory is kept: {_told(error)}.")
             return None
 
-    def _keep_core(self, written: Written | None) -> None:
+    def _keep_core(self) -> None:
         """Put it beside the record that was written."""
-        if self.remains is None or written is None:
+        if self.remains is None or self.written is None:
             return
         try:
-            self._save_core(written, *self.remains)
+            self._save_core(self.written, *self.remains)
         except BaseException as error:
             self._tell_lost_core(error)
 
@@ -322,10 +407,11 @@ class _Job:
         """Raises LastlogError."""
         from .reduced_core import keep
 
-        if time.monotonic() > self.started + SOFT:
+        if time.monotonic() > self.started + SOFT * self.pace:
             raise LastlogError("busy", "Time was up.")
         keep(self.config, written, core, context, notes,
-             [thread.stacks for thread in self.crash.threads], self.started + CORE)
+             [thread.stacks for thread in self.crash.threads], self.started + CORE * self.pace,
+             self._program())
 
     def _tell_lost_core(self, error: BaseException) -> None:
         """The record stands already, so in the system log."""
@@ -352,7 +438,8 @@ def _called(name: str, path: str) -> str | None:
     return base if name and base.startswith(name) else name or base or None
 
 
-def _judge(crash: Crash, said: _Arguments, process: Process | None) -> None:
+def _judge(crash: Crash, said: _Arguments, process: Process | None,
+           foreign: list[str] | None = None) -> None:
     """Whose secrets may be in its memory, and which world its numbers and paths are of."""
     if said.dumpable != 1:
         _keep_private(crash, "the system says so (dumpable is "
@@ -363,7 +450,7 @@ def _judge(crash: Crash, said: _Arguments, process: Process | None) -> None:
     if len(set(status.uids)) > 1 or len(set(status.gids)) > 1:
         _keep_private(crash, "it had changed its user or group ("
                       f"Uid {_list(status.uids)}, Gid {_list(status.gids)})")
-    foreign = process.foreign()
+    foreign = foreign or []
     if "mnt" in foreign or "root" in foreign:
         _keep_private(crash, "its paths are those of another root or mount namespace")
     if "pid" in foreign or status.namespaces > 1:

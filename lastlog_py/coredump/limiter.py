@@ -2,8 +2,8 @@
 
 A daemon that is restarted and crashes over and over must not fill the journal, nor use up what
 other programs may have.  Times are on the monotonic clock: a router's own jumps at boot.  The
-state is one small file in tmpfs, of lines `DROPPED TIME,TIME… KEY`; without a place for it,
-everything is kept.  On the hot path.
+state is one small file in tmpfs, of lines `DROPPED TIME,TIME… UID PROGRAM`, the program as a hash,
+or "*" for all of the user's; without a place for it, everything is kept.  On the hot path.
 """
 
 from __future__ import annotations
@@ -12,14 +12,20 @@ import fcntl
 import os
 import time
 
+from ..record_id import sha256
 from ..site import Site
 
-__all__ = ["Verdict", "ask"]
+__all__ = ["Verdict", "ask", "end_turn", "turn"]
 
-FOLDER, NAME = "/var/run/lastlog", "cores"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    _Key = tuple[int, str]      # uid, program
+
+FOLDER, NAME, TURN = "/var/run/lastlog", "cores", "turn"
 MOST_PROGRAMS = 64
-MOST_FILE = 1 << 16
-MOST_KEY = 512                  # characters of a path that tell programs apart
+MOST_FILE = 1 << 20
+MOST_CRASHES = 256              # no limit is higher: so many times are kept for each program
+ALL = "*"                       # in a program's place
 OF_A_USER = 4                   # so many programs' worth may one user have that is not root
 PATIENCE = 0.5                  # seconds that one waits for another crash's handler
 
@@ -37,10 +43,9 @@ class Verdict:
 class _Row:
     """What is known of one program."""
 
-    __slots__ = ("dropped", "key", "times")
+    __slots__ = ("dropped", "times")
 
-    def __init__(self, key: str, dropped: int, times: list[float]) -> None:
-        self.key = key
+    def __init__(self, dropped: int, times: list[float]) -> None:
         self.dropped = dropped
         self.times = times              # of the crashes that were kept, seconds
 
@@ -57,8 +62,10 @@ def ask(site: Site, program: str, uid: int, most: int, seconds: int,
     try:
         _lock(fd)
         rows = _parsed(os.pread(fd, MOST_FILE, 0))
-        verdict = _judged(rows, program, uid, (most, seconds),
+        name = sha256(program.encode("utf-8", "surrogatepass"))[:16]
+        verdict = _judged(rows, name, uid, (min(most, MOST_CRASHES), seconds),
                           time.monotonic() if now is None else now)
+        _bound(rows)
         _write(fd, rows)
         return verdict
     except OSError:
@@ -67,16 +74,16 @@ def ask(site: Site, program: str, uid: int, most: int, seconds: int,
         os.close(fd)
 
 
-def _judged(rows: dict[str, _Row], program: str, uid: int, limit: tuple[int, int],
+def _judged(rows: dict[_Key, _Row], program: str, uid: int, limit: tuple[int, int],
             now: float) -> Verdict:
     """Count the crash in `rows`."""
     most, seconds = limit
     for row in rows.values():
         row.times = [moment for moment in row.times if now - seconds < moment < now + 1]
-    wanted = [(_row(rows, f"{uid} {program}"), most)]
+    own = _row(rows, (uid, program))
+    wanted = [(own, most)]
     if uid:
-        wanted.append((_row(rows, f"{uid}"), most * OF_A_USER))
-    own = wanted[0][0]
+        wanted.append((_row(rows, (uid, ALL)), most * OF_A_USER))
     if any(len(row.times) >= most for row, most in wanted):
         own.dropped += 1
         return Verdict(False, own.dropped)
@@ -87,18 +94,51 @@ def _judged(rows: dict[str, _Row], program: str, uid: int, limit: tuple[int, int
     return verdict
 
 
-def _row(rows: dict[str, _Row], key: str) -> _Row:
-    """The program's row, now the last: what was not asked for longest goes first."""
-    key = "".join(char if char.isprintable() else "?" for char in key[:MOST_KEY])
-    row = rows.pop(key, None) or _Row(key, 0, [])
+def _row(rows: dict[_Key, _Row], key: _Key) -> _Row:
+    """The program's row, now the last."""
+    row = rows.pop(key, None) or _Row(0, [])
     rows[key] = row
     return row
+
+
+def _bound(rows: dict[_Key, _Row]) -> None:
+    """Forget rows that say nothing any more; then what was not asked for longest, of the user who
+    has most and is not root: who makes up names pushes out no row but their own."""
+    for key in [key for key, row in rows.items() if not row.times and not row.dropped]:
+        del rows[key]
+    while len(rows) > MOST_PROGRAMS:
+        users = [uid for uid, _ in rows]
+        most = max(users, key=lambda uid: (uid != 0, users.count(uid)))
+        del rows[next(key for key in rows if key[0] == most)]
 
 
 # --- the file
 
 
-def _opened(site: Site) -> int | None:
+def turn(site: Site, patience: float) -> int:
+    """Wait so many seconds for one's turn among the handlers; until `end_turn` it is nobody else's.
+    -1: in vain, or there are no turns to be had."""
+    fd = _opened(site, TURN)
+    if fd is None:
+        return -1
+    try:
+        _lock(fd, patience)
+        return fd
+    except OSError:
+        os.close(fd)
+        return -1
+
+
+def end_turn(fd: int) -> None:
+    """For a copy of the descriptor in another process as well."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+    except OSError:
+        pass
+
+
+def _opened(site: Site, name: str = NAME) -> int | None:
     """The file, in a directory that is ours alone; None: there is none to be had."""
     path = site.system(FOLDER)
     try:
@@ -111,7 +151,7 @@ def _opened(site: Site) -> int | None:
         status = os.fstat(folder)
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             return None
-        return os.open(NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600,
                        dir_fd=folder)
     except OSError:
         return None
@@ -119,9 +159,9 @@ def _opened(site: Site) -> int | None:
         os.close(folder)
 
 
-def _lock(fd: int) -> None:
+def _lock(fd: int, patience: float = PATIENCE) -> None:
     """Raises OSError where others do not end."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     while True:
         try:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,24 +171,22 @@ def _lock(fd: int) -> None:
             time.sleep(0.005)
 
 
-def _parsed(raw: bytes) -> dict[str, _Row]:
-    """The rows by key; what makes no sense is left out."""
-    rows: dict[str, _Row] = {}
+def _parsed(raw: bytes) -> dict[_Key, _Row]:
+    """The rows; what makes no sense is left out."""
+    rows: dict[_Key, _Row] = {}
     for line in raw.decode("utf-8", "replace").split("\n")[:MOST_PROGRAMS]:
-        dropped, _, rest = line.partition(" ")
-        times, _, key = rest.partition(" ")
+        words = line.split(" ")
         try:
+            dropped, times, uid, program = words
             moments = [float(word) for word in times.split(",") if word]
-            rows[key] = _Row(key, int(dropped), moments)
+            rows[int(uid), program] = _Row(int(dropped), moments)
         except ValueError:
             continue
     return rows
 
 
-def _write(fd: int, rows: dict[str, _Row]) -> None:
-    """The rows that were asked for last."""
-    lines = [f"{row.dropped} {','.join(f'{moment:.3f}' for moment in row.times)} {row.key}"
-             for row in list(rows.values())[-MOST_PROGRAMS:]]
-    data = "\n".join(lines).encode("utf-8", "replace")
+def _write(fd: int, rows: dict[_Key, _Row]) -> None:
+    lines = [f"{row.dropped} {','.join(f'{moment:.3f}' for moment in row.times)} {uid} {program}"
+             for (uid, program), row in rows.items()]
     os.ftruncate(fd, 0)
-    os.pwrite(fd, data, 0)
+    os.pwrite(fd, "\n".join(lines).encode("utf-8", "replace"), 0)

@@ -114,18 +114,33 @@ class Memory:
 
 
 class ProcMemory(Memory):
-    """The process as it stands, through a descriptor of /proc/PID/mem."""
+    """The process as it stands, through a descriptor of /proc/PID/mem.
 
-    __slots__ = ("fd",)
+    unread: (start, end) of what is not touched, sorted.
+    """
+
+    __slots__ = ("_starts", "fd", "unread")
 
     step = 1 << 16
 
-    def __init__(self, machine: Machine, fd: int) -> None:
+    def __init__(self, machine: Machine, fd: int, unread: list[tuple[int, int]] | None = None
+                 ) -> None:
         super().__init__(machine)
         self.fd = fd
+        self.unread = unread or []
+        self._starts = [start for start, _ in self.unread]
 
     def _fetch(self, address: int, size: int) -> bytes:
-        return _pread(self.fd, address, size)
+        return _pread(self.fd, address, self._allowed(address, size) if self.unread else size)
+
+    def _allowed(self, address: int, size: int) -> int:
+        """How many of these bytes, from the first on, may be touched."""
+        index = last_at(self._starts, address)
+        if index >= 0 and address < self.unread[index][1]:
+            return 0
+        if index + 1 < len(self.unread):
+            return min(size, self.unread[index + 1][0] - address)
+        return size
 
 
 class CoreMemory(Memory):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Written = tuple[bytes, float]       # the record's text, and its time: what its id is made of
 
 SHARE = 4                       # a crash takes at most a quarter of the journal …
+OF_ALL = 2                      # … and all together a half: what a program does costs no logs
 LEAST_TEXT, MOST_TEXT = 4096, 65536     # … but may have so many bytes, and no more than these
 PATIENCE = 1.5                  # seconds that a program of the system's may take
 LOG_LINES, LOG_BYTES = 50, 8192
@@ -55,7 +56,7 @@ def _to_journal(config: Config, crash: Crash, log: bytes) -> Written:
         return _append(config, journal, render(crash, min(share, MOST_TEXT), log), now,
                        title(crash))
     except LastlogError as error:
-        room = journal.room() if error.code == "no-space" else 0
+        room = journal.room(spare_crashes=True) if error.code == "no-space" else 0
         if not room:
             raise
         return _append(config, journal, render(crash, room, log), now, title(crash))
@@ -63,13 +64,15 @@ def _to_journal(config: Config, crash: Crash, log: bytes) -> Written:
 
 def _append(config: Config, journal: journal_device.Journal, body: bytes, now: Moment,
             label: str) -> Written:
-    journal.append("coredump", body, now, this_boot(config.site).number, label)
+    journal.append("coredump", body, now, this_boot(config.site).number, label,
+                   spare_crashes=True, share=OF_ALL)
     return body, now.time
 
 
 def _to_archive(config: Config, crash: Crash, log: bytes) -> Written:
-    """Raises LastlogError where it cannot be saved."""
+    """Raises LastlogError where it cannot be saved, or others could change it."""
     from ..archive import Archive
+    from ..archive_cores import check_own
     from ..diagnose import explain
     from ..record import Boot, Source, captured
 
@@ -79,6 +82,7 @@ def _to_archive(config: Config, crash: Crash, log: bytes) -> Written:
     record = captured("coredump", body, Source("core", size=len(body)), time=round(now.time, 6))
     record = explain(record._replace(title=title(crash), time_trusted=now.trusted,
                                      uptime=now.uptime, boot=boot))
+    check_own(config.archive)
     result = Archive(config.archive, config.archive_limit).save([record])
     if result.skipped:
         raise LastlogError("no-space", result.skipped[0].why)

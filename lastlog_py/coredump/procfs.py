@@ -2,7 +2,9 @@
 
 It is opened once, so that another process that gets the same number is never taken for it; only
 texts, the targets of links, and its memory are read: no path is followed into the process' own
-root or mount namespace.  Everything is bounded, and nothing raises on what is read.
+root or mount namespace.  Everything is bounded, and nothing raises on what is read.  Of its memory
+`unread` says what better is not touched: a page that another program or machine has to supply may
+never come, and who waits for it cannot be killed (fs/fuse/dev.c: request_wait_answer).
 Source: Documentation/filesystems/proc.rst.  On the hot path.
 """
 
@@ -17,6 +19,9 @@ __all__ = ["DELETED", "Process", "Status", "find", "look"]
 
 MOST_STATUS, MOST_COMMAND = 1 << 14, 4096
 MOST_MAPS = 4 << 20             # the kernel's 65530 mappings with short paths
+MOST_MOUNTS = 1 << 18
+# File systems whose pages come from another program or machine.
+SERVED = ("fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "coda", "orangefs", "ocfs2", "gfs2")
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -51,20 +56,7 @@ class Process:
 
     def read(self, name: str, most: int) -> bytes:
         """The first `most` bytes of one of its files; what could be read of them."""
-        pieces: list[bytes] = []
-        try:
-            fd = os.open(name, _OPEN, dir_fd=self.fd)
-        except OSError:
-            return b""
-        try:
-            while most > 0 and (piece := os.read(fd, min(most, 1 << 16))):
-                pieces.append(piece)
-                most -= len(piece)
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
-        return b"".join(pieces)
+        return _read(self.fd, name, most)
 
     def text(self, name: str, most: int) -> str:
         """As `read`; a byte that is no UTF-8 becomes a surrogate."""
@@ -97,6 +89,24 @@ class Process:
     def maps(self) -> bytes:
         """Its mappings, as text."""
         return self.read("maps", MOST_MAPS)
+
+    def unread(self, maps: bytes) -> list[tuple[int, int]]:
+        """The (start, end) of mappings, of those in the text `maps`, that are of files on no file
+        system of this machine that answers by itself; sorted."""
+        known = {b"00:00": True}            # of no file
+        found = []
+        for line in maps.split(b"\n"):
+            fields = line.split(None, 4)
+            if len(fields) < 5:
+                continue
+            device = fields[3]
+            if device not in known:
+                known |= dict.fromkeys(_local_devices(self.own), True)
+                known.setdefault(device, False)
+            start, _, end = fields[0].partition(b"-")
+            if not known[device] and _is_hex(start) and _is_hex(end):
+                found.append((int(start, 16), int(end, 16)))
+        return found
 
     def threads(self) -> list[int]:
         """The numbers of its threads, in ours."""
@@ -150,6 +160,58 @@ def _directory(path: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return -1
+
+
+def _read(folder: int, name: str, most: int) -> bytes:
+    pieces: list[bytes] = []
+    try:
+        fd = os.open(name, _OPEN, dir_fd=folder)
+    except OSError:
+        return b""
+    try:
+        while most > 0 and (piece := os.read(fd, min(most, 1 << 16))):
+            pieces.append(piece)
+            most -= len(piece)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
+
+
+def _local_devices(own: int) -> list[bytes]:
+    """"major:minor", as in maps, of the file systems that are mounted here and answer by
+    themselves, and of shared memory, which is mounted nowhere (mm/shmem.c: shm_mnt).
+
+    own: /proc/self.  What is mounted elsewhere only, or not any more, is not among them.
+    """
+    devices = _of_shared_memory()
+    for line in _read(own, "mountinfo", MOST_MOUNTS).split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        fields, kind = before.split(None, 3), after.partition(b" ")[0].decode("ascii", "replace")
+        major, _, minor = fields[2].partition(b":") if len(fields) > 2 else (b"", b"", b"")
+        if major.isdigit() and minor.isdigit() and not kind.startswith(SERVED):
+            devices.append(b"%02x:%02x" % (int(major), int(minor)))
+    return devices
+
+
+def _of_shared_memory() -> list[bytes]:
+    try:
+        fd = os.memfd_create("lastlog")
+    except (AttributeError, OSError):
+        return []
+    try:
+        return [_device(os.fstat(fd).st_dev)]
+    finally:
+        os.close(fd)
+
+
+def _is_hex(text: bytes) -> bool:
+    return bool(text) and not text.strip(b"0123456789abcdef")
+
+
+def _device(number: int) -> bytes:
+    return b"%02x:%02x" % (os.major(number), os.minor(number))
 
 
 def _link(folder: int, name: str) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["dumping_context", "find_modules", "parse_maps", "process_context"]
 
+UNREAD = ("Files that it had mapped were not read: they are on a file system that another program "
+          "or machine serves, or that is not mounted here.")
 MAX_MAPS, MAX_MODULES = 1 << 14, 256
 
 
@@ -47,13 +49,17 @@ def dumping_context(core: Core, process: Process) -> Context | None:
     fd = process.memory()
     if fd is None or core.machine is None:
         return None
-    memory, maps = ProcMemory(core.machine, fd), process.maps()
+    maps = process.maps()
+    memory = ProcMemory(core.machine, fd, process.unread(maps))
     pointer = core.threads[0].registers.get(core.machine.SP, 0)
     first = core.segments[0].address if core.segments else pointer
     if not maps or not (memory.read(pointer, 1) or memory.read(first, 1)):
         os.close(fd)
         return None
-    return process_context(core.machine, memory, maps)
+    context = process_context(core.machine, memory, maps)
+    if memory.unread:
+        context.note(UNREAD)
+    return context
 
 
 def parse_maps(maps: bytes) -> list[Mapping]:

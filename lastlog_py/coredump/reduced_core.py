@@ -112,10 +112,11 @@ def _note(order: str, name: bytes, kind: int, desc: bytes) -> bytes:
 
 
 def keep(config: Config, written: Written, core: Core, context: Context, notes: Notes,
-         stacks: list[list[int]], deadline: float) -> None:
+         stacks: list[list[int]], deadline: float, program: str) -> None:
     """Make the reduced core, and put it into the archive beside its record.
 
-    written: that record, wherever it is by now; otherwise as `plan`.  Raises LastlogError.
+    written: that record, wherever it is by now; program: what tells it from others; the rest as
+    for `plan`.  Raises LastlogError.
     """
     limit = config.coredump.keep_core
     made = plan(core, context, notes, limit, stacks, deadline)
@@ -123,7 +124,8 @@ def keep(config: Config, written: Written, core: Core, context: Context, notes: 
         raise LastlogError("no-space", f"Nothing of it fits into {limit} bytes.",
                            "Raise option keep_core.")
     body, moment = written
-    save(config.archive, config.archive_limit, record_id("coredump", body, round(moment, 6)), made)
+    save(config.archive, config.archive_limit, record_id("coredump", body, round(moment, 6)), made,
+         program)
 
 
 # --- the file

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["LINE", "MAGIC", "MOST_HEADER", "MOST_NUMBER", "Entry", "Scan", "encode", "escape",
-           "gaps", "largest", "place", "room_for", "scan", "unescape"]
+__all__ = ["LINE", "MAGIC", "MOST_HEADER", "MOST_NUMBER", "Entry", "Scan", "beyond_share",
+           "encode", "escape", "gaps", "largest", "place", "room_for", "scan", "unescape"]
 
 MAGIC = b"====lastlog "
 LINE = 64                           # bytes of a cache line
@@ -247,14 +247,24 @@ def gaps(entries: list[Entry], capacity: int) -> list[tuple[int, int]]:
     return free
 
 
-def largest(entries: list[Entry], capacity: int) -> int:
+def largest(entries: list[Entry], capacity: int, spare_crashes: bool = False) -> int:
     """Bytes of the largest record, encoded and padded, that `place` would find a place for."""
-    keep = _kept(entries)
-    capacity -= capacity % LINE
-    if keep is None:
-        return capacity
-    start, end = _extent(keep)
-    return max(start - start % LINE, capacity - _rounded(end))
+    free = gaps(_spared(entries, spare_crashes), capacity - capacity % LINE)
+    return max((max(0, start + size - _rounded(start)) // LINE * LINE for start, size in free),
+               default=0)
+
+
+def beyond_share(entries: list[Entry], kind: str, most: int) -> list[Entry]:
+    """The oldest entries of this kind, without which the others take at most `most` bytes."""
+    going = []
+    of_kind = sorted((each for each in entries if each.kind == kind), key=_sequence)
+    taken = sum(entry.size for entry in of_kind)
+    for entry in of_kind:
+        if taken <= most:
+            break
+        going.append(entry)
+        taken -= entry.size
+    return going
 
 
 def place(entries: list[Entry], capacity: int, size: int,
@@ -272,7 +282,7 @@ def place(entries: list[Entry], capacity: int, size: int,
     extents = [_extent(entry) for entry in entries]
     sequences = [entry.sequence for entry in entries]
     hand = _hand(entries)
-    keep = _crashes(entries) if spare_crashes else [each for each in (_kept(entries),) if each]
+    keep = _spared(entries, spare_crashes)
     kept_at = [at for at, entry in enumerate(entries) if entry in keep]
     best: tuple[tuple[int, int, int], int, int, int] | None = None
     first = last = 0
@@ -301,13 +311,14 @@ def _rounded(offset: int) -> int:
     return -(-offset // LINE) * LINE
 
 
-def _kept(entries: list[Entry]) -> Entry | None:
-    """The entry that must not go: the newest kernel crash that is whole."""
-    return max(_crashes(entries), key=lambda entry: entry.sequence, default=None)
+def _spared(entries: list[Entry], all_crashes: bool) -> list[Entry]:
+    """The entries that must not go: the newest kernel crash that is whole, or all of them."""
+    crashes = [entry for entry in entries if entry.kind == "kernel" and not entry.torn]
+    return crashes if all_crashes else sorted(crashes, key=_sequence)[-1:]
 
 
-def _crashes(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.kind == "kernel" and not entry.torn]
+def _sequence(entry: Entry) -> int:
+    return entry.sequence
 
 
 def _hand(entries: list[Entry]) -> int:

@@ -26,6 +26,7 @@ from .journal import (
     MOST_NUMBER,
     Entry,
     Scan,
+    beyond_share,
     encode,
     largest,
     place,
@@ -64,19 +65,21 @@ class Journal:
             locks.locked(fd, locks.SHARED, GLANCE)  # without it, what is being written looks torn
             return scan(self._ring(fd))
 
-    def room(self) -> int:
+    def room(self, spare_crashes: bool = False) -> int:
         """Bytes of the largest body that can be appended now, whatever else has to go for it."""
         if self.what == "pmsg":
             return max(0, self.capacity - MOST_HEADER - 2)
-        return max(0, largest(self.read().entries, self.capacity) - MOST_HEADER - LINE)
+        entries = self.read().entries
+        return max(0, largest(entries, self.capacity, spare_crashes) - MOST_HEADER - LINE)
 
     def append(self, kind: str, body: bytes, moment: Moment, boot: int, label: str = "",
-               form: str = "text", spare_crashes: bool = False) -> Entry:
+               form: str = "text", spare_crashes: bool = False, share: int = 0) -> Entry:
         """Add a record, and see it there.
 
         boot: number of this boot, 0 if it is not known.  spare_crashes: rather not at all than in
-        the place of a kernel crash.  Raises LastlogError: "no-space" if it
-        cannot fit, "busy" if another writer does not end, "io", "read-only".
+        the place of a kernel crash.  share: all of its kind together take at most this part of the
+        journal (2: a half; 0: any), and the oldest of them go first.  Raises LastlogError:
+        "no-space" if it cannot fit, "busy" if another writer does not end, "io", "read-only".
         """
         entry = Entry(kind, body, 0, boot, round(moment.uptime, 2), round(max(0, moment.time), 6),
                       moment.trusted, label, form)
@@ -86,7 +89,7 @@ class Journal:
         with _Opened(self.path, os.O_RDWR) as fd:
             if not locks.locked(fd, locks.EXCLUSIVE, PATIENCE):
                 raise _busy(self.path)
-            self._add(fd, entry, spare_crashes)
+            self._add(fd, entry, spare_crashes, share)
         return entry
 
     def erase(self, entry: Entry) -> None:
@@ -109,20 +112,22 @@ class Journal:
     def _ring(self, fd: int) -> bytes:
         return _read(fd, self.start, self.capacity)
 
-    def _add(self, fd: int, entry: Entry, spare_crashes: bool = False) -> None:
+    def _add(self, fd: int, entry: Entry, spare_crashes: bool = False, share: int = 0) -> None:
         """Place and write `entry`, under the lock."""
         there = scan(self._ring(fd)).entries
         last = there[-1].sequence if there else 0
         entry.sequence = min(last + 1, MOST_NUMBER)
         encoded = encode(entry)
         size = room_for(len(encoded))
-        spot = place(there, self.capacity, size, spare_crashes)
+        going = beyond_share(there, entry.kind, self.capacity // share - size) if share else []
+        staying = [each for each in there if each not in going]
+        spot = place(staying, self.capacity, size, spare_crashes)
         if spot is None:
-            raise _no_room(size, largest(there, self.capacity))
+            raise _no_room(size, largest(there, self.capacity, spare_crashes))
         entry.offset, entry.size = spot[0], size
         padded = encoded.ljust(size, b"\0")
         entry.checksum = zlib.crc32(padded)
-        self._put(fd, [*((each.offset or 0, bytes(len(MAGIC))) for each in spot[1]),
+        self._put(fd, [*((each.offset or 0, bytes(len(MAGIC))) for each in going + spot[1]),
                        (spot[0], bytes(size)), (spot[0], encoded)])
         if _read(fd, self.start + spot[0], size) != padded:
             raise LastlogError("io", f"{self.path} did not keep what was written to it.",

@@ -39,9 +39,10 @@ def archive(tmp_path: Path) -> Archive:
     return Archive(str(tmp_path / "lastlog/saved"), ROOM)
 
 
-def keep(archive: Archive, id: str, size: int = 3000, **options: object) -> int:
+def keep(archive: Archive, id: str, size: int = 3000, program: str = "/x",
+         **options: object) -> int:
     return archive_cores.save(archive.path, archive.limit, id,
-                              Plain(size, **options))  # type: ignore[arg-type]
+                              Plain(size, **options), program)  # type: ignore[arg-type]
 
 
 def test_a_core_beside_no_record_yet(archive: Archive) -> None:
@@ -112,6 +113,32 @@ def test_older_cores_make_room_for_a_new_one_and_records_never(archive: Archive)
     assert len(archive.cores()) == 2 and len(names(Path(archive.path))) == 4
     keep(archive, "c-0123456789ab", size=7900)
     assert list(archive.cores()) == ["c-0123456789ab"]
+
+
+def test_a_crash_loop_costs_its_own_cores_first(archive: Archive) -> None:
+    records = [crash(number) for number in range(1, 6)]
+    archive.save(records)
+    archive.limit = archive.usage() + 12000
+    ids = [record.id for record in records]
+    keep(archive, ids[0], program="/usr/sbin/hostapd")
+    for id in ids[1:]:
+        keep(archive, id, size=5000, program="/tmp/loop")
+    assert set(archive.cores()) == {ids[0], ids[4]}
+    raw = (Path(archive.path) / archive_folder.core_name(ids[4])).read_bytes()
+    assert gzip.decompress(raw) == Plain(5000).bytes and b"loop" not in raw[:64]
+
+
+def test_symbols_make_room_for_no_core(archive: Archive) -> None:
+    record = crash(1)
+    archive.save([record])
+    archive.lay_symbols(record.id, "x" * 5000)
+    archive.limit = archive.usage() + archive_cores.RECORD_ROOM + 4000
+    for id in (ID, OTHER):
+        keep(archive, id)
+    assert archive.symbols(record.id) and list(archive.cores()) == [OTHER]
+    with pytest.raises(LastlogError, match="4000 bytes"):
+        keep(archive, THIRD, size=6000)
+    assert archive.symbols(record.id)
 
 
 def test_a_lower_limit_costs_cores_first(archive: Archive) -> None:

@@ -20,6 +20,7 @@ from lastlog_py.config import Config, load
 from lastlog_py.coredump import reading
 from lastlog_py.medium import journal_device
 from lastlog_py.medium.journal import Entry
+from lastlog_py.setup import CORE_PIPE_LIMIT
 
 __all__ = ["ARGUMENTS", "ROOT", "VICTIMS", "Router", "compiled", "core_pattern", "folder",
            "handed_over", "obstacle"]
@@ -27,7 +28,8 @@ __all__ = ["ARGUMENTS", "ROOT", "VICTIMS", "Router", "compiled", "core_pattern",
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = ROOT / "files/usr/libexec/lastlog/coredump"
 VICTIMS = Path(__file__).with_name("victims.c")
-SETTINGS = {"/proc/sys/kernel/core_pipe_limit": "16", "/proc/sys/fs/suid_dumpable": "2"}
+SETTINGS = {"/proc/sys/kernel/core_pipe_limit": str(CORE_PIPE_LIMIT),
+            "/proc/sys/fs/suid_dumpable": "2"}
 PATTERN = "/proc/sys/kernel/core_pattern"
 ARGUMENTS = "%P %I %u %g %d %s %t %E"
 JOURNAL = 0x20000
@@ -90,7 +92,7 @@ class Router:
     def script(self, path: str, text: str) -> None:
         self.write(path, f"#!/bin/sh\n{text}\n", 0o755)
 
-    def process(self, pid: int, **files: str | bytes) -> Path:
+    def process(self, pid: int | str, **files: str | bytes) -> Path:
         """A process in the made-up /proc; exe, root and ns_… are links."""
         folder = self.root / f"proc/{pid}"
         (folder / "ns").mkdir(parents=True, exist_ok=True)

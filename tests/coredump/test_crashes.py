@@ -167,11 +167,14 @@ def test_50_crashes_in_a_second(router: Router, victim: Path) -> None:
     assert 35 <= dumps[5]["dropped"] <= 45      # what is beyond core_pipe_limit comes to nobody
 
 
-def test_several_at_once(router: Router, victim: Path) -> None:
+@pytest.mark.parametrize("count", [5, 14])
+def test_several_at_once(router: Router, victim: Path, count: int) -> None:
+    """With the limit that is shipped; others on this machine may crash too."""
+    router.configure(most_crashes=0)
     with handed_over(router):
-        crash(victim, "plain", count=5)
-        dumps = router.dumps("victim", 5)
-    assert len({dump["pid"] for dump in dumps}) == 5
+        crash(victim, "plain", count=count)
+        dumps = router.dumps("victim", count)
+    assert len({dump["pid"] for dump in dumps}) == count
     assert all(symbols(dump)[0] == "inner" for dump in dumps)
     assert not any(entry.torn for entry in router.entries())
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -15,12 +18,15 @@ from typing import Any
 
 import pytest
 
+from lastlog_py import service
 from lastlog_py.archive import Archive
-from lastlog_py.coredump import reading
+from lastlog_py.boot import moment
+from lastlog_py.coredump import limiter, reading
 from lastlog_py.coredump.core import Stream, capture, read_head
 from lastlog_py.coredump.core_program import core_context
 from lastlog_py.coredump.crash import Crash, examine, take_core
 from lastlog_py.coredump.report import render, title
+from lastlog_py.medium import journal_device
 from tests.coredump import corefile
 from tests.coredump.crashing import ROOT, Router, folder
 
@@ -194,7 +200,7 @@ def test_an_exception(router: Router, where: str, what: str) -> None:
         router.install(f"def fail(*_): raise {what}", "load = handler.load",
                        "handler.load = lambda path: (setattr(job[0], 'config', load(path)), "
                        "fail())", "job = []", "start = handler._Job.__init__",
-                       "handler._Job.__init__ = lambda self, words: (start(self, words), "
+                       "handler._Job.__init__ = lambda self, *words: (start(self, *words), "
                        "job.append(self))[0]")
     else:
         router.install(f"def fail(*_): raise {what}", f"{where} = fail")
@@ -215,7 +221,7 @@ def test_an_exception_in_the_writing(router: Router) -> None:
 
 
 def test_too_much_memory(router: Router) -> None:
-    router.install("handler.examine = lambda *_: bytearray(handler.MOST_MEMORY)")
+    router.install("handler.examine = lambda *_: bytearray(64 << 20)")
     router.handle(core(), *ARGUMENTS)
     assert "MemoryError" in notes(router.dump())
 
@@ -286,7 +292,7 @@ def test_limits_that_it_sets_itself(router: Router) -> None:
                    "r.getrlimit(r.RLIMIT_CORE), r.getrlimit(r.RLIMIT_DATA), "
                    "r.getrlimit(r.RLIMIT_CPU)]))")
     router.handle(core(), *ARGUMENTS)
-    assert f"[(1, 1), ({96 << 20}, {96 << 20}), (11, 11)]" in notes(router.dump())
+    assert f"[(1, 1), ({32 << 20}, {32 << 20}), (11, 11)]" in notes(router.dump())
 
 
 def test_nothing_is_imported_from_where_it_stands_or_the_environment(router: Router) -> None:
@@ -313,7 +319,137 @@ def test_it_imports_next_to_nothing() -> None:
         "zlib"}
 
 
+# --- what hangs gives the kernel back what it waits for
+
+
+def let_go(router: Router, in_turn: bool = False) -> tuple[float, bool]:
+    """Seconds until stdin was closed, and whether the handler still ran.
+
+    in_turn: other handlers' turn must come then, too.
+    """
+    with subprocess.Popen([router.entry, "--config", router.conf, *map(str, ARGUMENTS)],
+                          stdin=subprocess.PIPE, env={}) as running:
+        assert running.stdin is not None
+        start = time.monotonic()
+        running.stdin.write(core())
+        running.stdin.flush()
+        waiting = select.poll()
+        waiting.register(running.stdin, 0)          # POLLERR: nobody can read any more
+        assert waiting.poll(9000)
+        took = time.monotonic() - start
+        assert not in_turn or limiter.turn(router.config().site, 0.3) >= 0
+        ran = running.poll() is None
+        running.kill()
+    return took, ran
+
+
+def test_a_late_handler_lets_go_before_it_writes(router: Router) -> None:
+    router.install("handler.SOFT = 0.3", "import time", "handler.examine = "
+                   "lambda *_: time.sleep(30)")
+    with router.region.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)            # the journal is waited for
+        took, ran = let_go(router)
+    assert took < 3 and ran
+
+
+def test_a_core_that_hangs_is_given_up(router: Router) -> None:
+    """Its record is written, so the watching thread has nothing else to do."""
+    router.configure(keep_core=1 << 20)
+    router.process(812, status=STATUS, exe="/usr/sbin/prog", root="/")
+    router.install("handler.SOFT, handler.CORE = 0.5, 1.0", "import time",
+                   "from lastlog_py.coredump import reduced_core",
+                   "reduced_core.keep = lambda *_: time.sleep(30)")
+    took, ran = let_go(router, in_turn=True)
+    assert 0.8 < took < 4 and ran and router.dump()["signal"] == 11
+
+
+def test_nothing_of_its_memory_is_read_before_the_limiter_is_asked(router: Router) -> None:
+    router.configure(most_crashes=1)
+    router.process(812, status=STATUS, comm="prog\n", cmdline=b"prog\0-x\0", exe="/opt/prog",
+                   maps=b"", mem=b"", root="/")
+    seen = router.folder / "seen"
+    router.install("from lastlog_py.coredump import procfs", "real = procfs._read",
+                   f"procfs._read = lambda folder, name, most: (open('{seen}', 'a').write("
+                   "name + ' '), real(folder, name, most))[1]")
+    router.handle(core(), *ARGUMENTS)
+    assert {"status", "comm", "cmdline"} <= set(seen.read_text().split())
+    seen.unlink()
+    router.handle(core(), *ARGUMENTS)
+    assert set(seen.read_text().split()) == {"status", "comm"} and len(router.texts()) == 1
+
+
+def test_limits_that_the_configuration_sets(router: Router) -> None:
+    router.configure(time_limit=4, memory_limit=24 << 20)
+    router.install("import resource as r, _signal", "handler.examine = lambda crash, *_: "
+                   "crash.note(str([r.getrlimit(r.RLIMIT_DATA)[0], r.getrlimit(r.RLIMIT_CPU)[0], "
+                   "round(_signal.getitimer(_signal.ITIMER_REAL)[0])]))")
+    router.handle(core(), *ARGUMENTS)
+    assert f"[{24 << 20}, 5, 4]" in notes(router.dump())
+
+
+def test_a_short_time_limit_is_kept(router: Router) -> None:
+    router.configure(time_limit=1)
+    start = time.monotonic()
+    router.handle(None, *ARGUMENTS)
+    assert time.monotonic() - start < 3
+    assert "Time was up after 0.45 seconds" in notes(router.dump())
+
+
+def test_one_waits_for_the_other_and_goes_on_in_vain(router: Router) -> None:
+    """The time that it waits is not taken from its own."""
+    router.install("handler.TURN, handler.SOFT = 0.6, 0.5")
+    fd = limiter.turn(router.config().site, 0)
+    assert fd >= 0
+    start = time.monotonic()
+    router.handle(core(), *ARGUMENTS)
+    assert 0.6 < time.monotonic() - start < 5
+    limiter.end_turn(fd)
+    assert "Time was up" not in notes(router.dump()) and router.dump()["threads"]
+
+
+def test_a_handler_that_cannot_even_be_imported(router: Router) -> None:
+    """Names are the crashed program's; numbers and a class are all that is told."""
+    router.install()
+    told = router.folder / "kmsg"
+    text = router.entry.read_text()
+    assert "/dev/kmsg" in text
+    router.entry.write_text(text.replace("/dev/kmsg", str(told)).replace(
+        "lastlog_py.coredump.handler", "lastlog_py.coredump.handlerx"))
+    done = router.handle(core(), *ARGUMENTS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert told.read_text() == (
+        "<27>lastlog: the core handler is broken (ModuleNotFoundError): the crash of process 812 "
+        "by signal 11 was not recorded. Install lastlog anew.\n")
+    router.handle(core(), "8\n1", "x")
+    assert "process ? by signal ? was" in told.read_text()
+
+
 # --- who is not recorded
+
+
+@pytest.fixture
+def jailed(router: Router) -> Router:
+    """A program that is called as it likes in a mount namespace of its own."""
+    router.process(812, status=STATUS, comm="prog\n", exe="/usr/sbin/prog", root="/",
+                   ns_mnt="mnt:[2]")
+    router.process("self", ns_mnt="mnt:[1]")
+    return router
+
+
+def test_the_list_means_no_path_in_another_mount_namespace(jailed: Router) -> None:
+    jailed.configure(ignore=["/usr/sbin/"])
+    jailed.handle(core(), *ARGUMENTS)
+    assert jailed.dump()["executable"] == "/usr/sbin/prog"
+
+
+def test_a_jail_does_not_use_up_what_ours_may_have(jailed: Router) -> None:
+    jailed.configure(most_crashes=1)
+    for _ in range(3):
+        jailed.handle(core(), *ARGUMENTS)
+    assert len(jailed.texts()) == 1
+    jailed.handle(core(), 4711, *ARGUMENTS[1:])     # gone from /proc: of our namespace
+    dumps = list(map(reading.read, jailed.texts()))
+    assert [dump["dropped"] for dump in dumps if dump] == [0, 0]
 
 
 @pytest.mark.parametrize(("ignored", "kept"), [
@@ -374,6 +510,35 @@ def test_without_a_journal_it_goes_to_the_archive(router: Router) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize(("owner", "mode", "kept"), [
+    (0, 0o700, 1), (0, 0o755, 1), (0, 0o777, 0), (0, 0o770, 0), (65534, 0o700, 0)])
+def test_an_archive_that_others_may_write_to_gets_none(router: Router, owner: int, mode: int,
+                                                       kept: int) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a directory away")
+    folder = router.folder / "saved"
+    folder.mkdir()
+    folder.chmod(mode)
+    os.chown(folder, owner, owner)
+    router.configure(region=False)
+    router.script("/usr/bin/logger", f"cat > {router.folder}/said")
+    assert router.handle(core(), *ARGUMENTS).returncode == 0
+    assert len(list(folder.iterdir())) == kept
+    assert kept or "Others than root may write to" in (router.folder / "said").read_text()
+
+
+def test_a_loop_of_crashes_costs_no_kernel_crash_and_no_log(router: Router) -> None:
+    router.configure(most_crashes=0, max_threads=256)
+    ring, now = journal_device.find(router.config().site), moment(router.config().site)
+    for kind, size in (("kernel", 30000), ("log", 9000), ("kernel", 3000), ("boot", 10)):
+        ring.append(kind, b"x" * size, now, 1)
+    for _ in range(12):
+        router.handle(core(threads=256), *ARGUMENTS)
+    kinds = [entry.kind for entry in router.entries()]
+    assert kinds[:4] == ["kernel", "log", "kernel", "boot"] and set(kinds[4:]) == {"coredump"}
+    assert 2 <= len(kinds[4:]) < 12
+
+
 def test_a_journal_that_is_too_small(router: Router) -> None:
     """It takes as much as there is room for; what is no use at all goes to the archive."""
     text = router.conf.read_text()
@@ -422,6 +587,93 @@ def _under(router: Router) -> list[str]:
     return ["real = handler.Config", "def made(path):", "    made = real(path)",
             f"    made.site.root = '{router.root}'", f"    made.archive = '{router.folder}/saved'",
             "    return made", "handler.Config = made"]
+
+
+# --- who hears of it
+
+
+def listen(router: Router, *more: str) -> None:
+    """ubus and hotplug-call that note what they are told, and then do `more`."""
+    for name in ("ubus", "hotplug-call"):
+        router.script(f"/usr/sbin/{name}", "\n".join([
+            "{ echo \"${0##*/} $*\"; env | grep =; } >> " + str(router.folder / f"heard-{name}"),
+            f"mv {router.folder}/heard-{name} {router.folder}/{name}", *more]))
+
+
+def heard(router: Router, name: str, seconds: float = 10) -> str:
+    """What the program was told, once it was."""
+    file, until = router.folder / name, time.monotonic() + seconds
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    return file.read_text()
+
+
+@pytest.mark.parametrize("region", [True, False])
+def test_scripts_hear_of_it_at_once(router: Router, region: bool) -> None:
+    """With the record as it is listed, from the journal or from the archive."""
+    router.configure(region=region)
+    router.write("/proc/sys/kernel/random/boot_id", "b-1\n")
+    listen(router)
+    assert router.handle(core(), *ARGUMENTS).returncode == 0
+    called = heard(router, "hotplug-call").splitlines()
+    said = heard(router, "ubus").splitlines()[0]
+    record, = service.list_records(router.config(), "coredump")["records"]
+    assert record["title"] and record["signature"].startswith("u1:")
+    event = json.loads(said.removeprefix("ubus send lastlog.crash "))
+    assert event == record and "text" not in event
+    assert called[0] == "hotplug-call lastlog"
+    assert {"ACTION=crash", f"RECORD={record['id']}", "KIND=coredump",
+            f"SIGNATURE={record['signature']}", f"TITLE={record['title']}"} <= set(called)
+
+
+def test_nobody_hears_of_what_is_not_kept(router: Router) -> None:
+    listen(router)
+    router.configure(most_crashes=1)
+    router.handle(core(), *ARGUMENTS)
+    heard(router, "hotplug-call")
+    for options in ({"most_crashes": 1}, {"ignore": ["/usr/sbin/"]}, {"enabled": 0}):
+        (router.folder / "hotplug-call").unlink(missing_ok=True)
+        router.configure(**options)
+        router.handle(core(), *ARGUMENTS)
+        time.sleep(0.4)
+        assert not (router.folder / "hotplug-call").exists(), options
+    assert len(router.texts()) == 1
+
+
+def test_a_script_that_hangs_holds_up_nobody(router: Router) -> None:
+    """Not the handler, not who waits for its output, and not the next one."""
+    listen(router, "exec sleep 3")
+    for _ in range(2):
+        start = time.monotonic()
+        assert router.handle(core(), *ARGUMENTS).returncode == 0
+        assert time.monotonic() - start < 2.5
+    assert len(router.texts()) == 2
+    heard(router, "ubus")
+
+
+def test_what_is_told_costs_no_record(router: Router) -> None:
+    listen(router)
+    router.install("import os", "def fail(): raise OSError(11, 'no more processes')",
+                   "os.fork = fail")
+    assert router.handle(core(), *ARGUMENTS).returncode == 0
+    assert router.dump()["signal"] == 11
+
+
+def test_a_late_record_is_told_of_too(router: Router) -> None:
+    listen(router)
+    router.install("handler.SOFT = 0.3")
+    router.handle(None, *ARGUMENTS)
+    record, = service.list_records(router.config(), "coredump")["records"]
+    assert f"RECORD={record['id']}" in heard(router, "hotplug-call")
+
+
+def test_a_listener_has_a_session_and_limits_of_its_own(router: Router) -> None:
+    listen(router, f"{{ ulimit -c; umask; ps -o sid= -p $$; ls -l /proc/$$/fd; }} > "
+           f"{router.folder}/state.new", f"mv {router.folder}/state.new {router.folder}/state")
+    router.handle(core(), *ARGUMENTS)
+    state = heard(router, "state")
+    assert state.split()[1] == "0022" and int(state.split()[2]) != os.getsid(0)
+    assert str(router.region) not in state and "/proc/812" not in state
 
 
 # --- the system log

@@ -264,15 +264,17 @@ def test_neither_core_nor_log(router: Router) -> None:
 
 def test_too_much_memory(router: Router) -> None:
     router.install("from lastlog_py.coredump import reduced_core",
-                   "reduced_core.plan = lambda *_: bytearray(handler.MOST_MEMORY)")
+                   "reduced_core.plan = lambda *_: bytearray(64 << 20)")
     router.handle(core(), *ARGUMENTS)
     assert is_whole(router) and "MemoryError" in said(router)
 
 
-@pytest.mark.parametrize("limit", ["handler.SOFT = -1.0", "handler.CORE = -1.0"])
+@pytest.mark.parametrize("limit", [
+    "real = handler._Job._keep_core; handler._Job._keep_core = "
+    "lambda job: (setattr(handler, 'SOFT', -1.0), real(job))",
+    "handler.CORE = -1.0"])
 def test_too_late(router: Router, limit: str) -> None:
-    router.install("handler.time.sleep = lambda seconds, sleep=handler.time.sleep: sleep("
-                   "max(seconds, 5))", limit)
+    router.install(limit)
     router.handle(core(), *ARGUMENTS)
     assert is_whole(router) and files(router) == [] and "Time was up" in said(router)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -15,6 +16,7 @@ from lastlog_py.coredump.limiter import ask
 from lastlog_py.site import Site
 from tests.machine import Machine
 
+X = hashlib.sha256(b"/x").hexdigest()[:16]      # what a program is called there
 STATE = "/var/run/lastlog/cores"
 
 
@@ -44,6 +46,51 @@ def test_a_user_who_is_not_root_has_a_limit_over_all_programs(machine: Machine) 
     kept = [asked(site, f"/tmp/{at}", 1, uid=1000)[0] for at in range(100)]
     assert kept.count(True) == 20
     assert asked(site, "/sbin/x", 1) == (True, 0)
+
+
+def test_long_names_do_not_push_out_what_is_known(machine: Machine) -> None:
+    """Of four bytes each, 512 characters once filled the file, and its newest rows were lost."""
+    site = machine.site()
+    paths = [f"/tmp/{at:02}/" + "\U0001f600" * 1000 for at in range(40)]
+    kept = [asked(site, paths[at % 40], 1, uid=1000)[0] for at in range(200)]
+    assert kept.count(True) == 20
+    assert [asked(site, "/sbin/loop", 2, uid=1000)[0] for _ in range(50)].count(True) == 0
+
+
+def test_names_that_are_made_up_push_out_no_other_users_program(machine: Machine) -> None:
+    site = machine.site()
+    for _ in range(50):
+        asked(site, "/usr/sbin/hostapd", 1)
+    for at in range(300):
+        asked(site, f"/tmp/{at}", 2, uid=1000 + at % 3)
+    assert asked(site, "/usr/sbin/hostapd", 3) == (False, 46)
+    assert asked(site, "/usr/sbin/hostapd", 602) == (True, 46)
+
+
+def test_a_user_with_names_without_end_keeps_the_limit_over_all(machine: Machine) -> None:
+    site = machine.site()
+    kept = [asked(site, f"/tmp/{at}", 1, uid=1000)[0] for at in range(500)]
+    assert kept.count(True) == 20
+
+
+def test_a_limit_beyond_what_can_be_counted(machine: Machine) -> None:
+    kept = [asked(machine.site(), "/x", 1, most=10 ** 9)[0] for _ in range(300)]
+    assert kept.count(True) == limiter.MOST_CRASHES
+
+
+def test_turns(machine: Machine) -> None:
+    """Nobody waits for ever, and a place that is not ours makes nobody wait."""
+    site = machine.site()
+    first = limiter.turn(site, 0.1)
+    assert first >= 0 and limiter.turn(site, 0.1) == -1
+    copy = os.dup(first)
+    limiter.end_turn(first)
+    again = limiter.turn(site, 0.1)
+    assert again >= 0
+    limiter.end_turn(again)
+    os.close(copy)
+    (machine.root / "var/run/lastlog").chmod(0o777)
+    assert limiter.turn(site, 0.1) == -1
 
 
 @pytest.mark.parametrize("before", [5000.0, 1e9])
@@ -112,8 +159,8 @@ def test_whatever_is_in_the_file(tmp_path_factory: pytest.TempPathFactory, conte
     assert results == sorted(results, reverse=True) and results.count(True) <= 5
 
 
-@pytest.mark.parametrize("line", ["0 nan,nan,nan,nan,nan 0 /x", "0 inf,inf,inf,inf,inf 0 /x",
-                                  "x 1,1,1,1,1 0 /x", f"{'9' * 5000} 1 0 /x"])
+@pytest.mark.parametrize("line", [f"0 nan,nan,nan,nan,nan 0 {X}", f"0 inf,inf,inf,inf,inf 0 {X}",
+                                  f"x 1,1,1,1,1 0 {X}", f"{'9' * 5000} 1 0 {X}"])
 def test_numbers_that_are_none(machine: Machine, line: str) -> None:
     machine.write(STATE, line).parent.chmod(0o700)
     assert asked(machine.site(), "/x", 10) == (True, 0)

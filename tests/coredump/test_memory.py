@@ -113,6 +113,19 @@ def test_a_live_process() -> None:
         os.close(fd)
 
 
+def test_what_is_not_to_be_read_of_a_live_process(tmp_path: Path) -> None:
+    """Files of a process' memory are simply as long as the addresses go."""
+    path = tmp_path / "mem"
+    path.write_bytes(b"\1" * 0x9000)
+    with path.open("rb") as file:
+        memory = ProcMemory(X86, file.fileno(), [(0x2000, 0x3000), (0x5000, 0x7000)])
+        for past in (False, True):
+            read = memory.past_cache if past else memory.read
+            assert [len(read(at << 12, 0x9000)) >> 12 for at in range(9)] == \
+                [2, 1, 0, 2, 1, 0, 0, 2, 1]
+            assert len(read(0x1ff0, 32)) == 16 and read(0x2fff, 2) == b""
+
+
 @given(st.lists(st.integers(0, 1000)), st.integers(-5, 1005))
 def test_last_at(starts: list[int], address: int) -> None:
     starts.sort()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastlog_py.coredump.procfs import Process, Status, find
+from lastlog_py.coredump.procfs import Process, Status, find, look
 from lastlog_py.site import Site
 from tests.machine import Machine
 
@@ -46,6 +48,48 @@ def test_what_it_says(process: Process) -> None:
     assert process.status.uids == [0, 65534, 0, 0] and process.status.gids == [0] * 4
     assert process.status.namespaces == 2 and process.status.dumping is True
     assert process.foreign() == ["mnt", "root"]
+
+
+MAPS = b"""00400000-00401000 r-xp 00000000 fe:00 77 /usr/sbin/prog
+00500000-00501000 rw-p 00000000 00:00 0 [heap]
+00600000-00602000 r-xp 00000000 00:2a 1 /mnt/usb/lib.so
+00700000-00701000 r-xp 00000000 00:2b 1 /memfd:x
+00800000-00801000 r--p 00000000 00:1f 9 /we ird
+00900000-00901000 r--p 00000000 1f:0a 9 /rom/lib/libc.so
+"""
+
+
+@pytest.mark.parametrize(("kind", "is_read"), [
+    ("tmpfs", True), ("ext4", True), ("overlay", True), ("fuse", False), ("fuse.sshfs", False),
+    ("fuseblk", False), ("nfs4", False), ("9p", False)])
+def test_what_may_never_come_is_not_read(machine: Machine, kind: str, is_read: bool) -> None:
+    """Files on what others serve, and on what is not mounted here, whatever it calls itself."""
+    machine.write("/proc/self/mountinfo", "1 1 254:0 / / rw - ext4 /dev/root rw\nnonsense\n"
+                  f"2 1 0:42 / /mnt/usb rw shared:4 - {kind} x rw\n3 1 x:y / / rw - ext4 x rw\n"
+                  "4 1 31:10 / /rom ro - squashfs x ro\n")
+    machine.write("/proc/812/status", STATUS)
+    found = find(machine.site(), 812)
+    assert found is not None
+    unread = [] if is_read else [(0x600000, 0x602000)]
+    assert found.unread(MAPS) == [*unread, (0x700000, 0x701000), (0x800000, 0x801000)]
+    assert found.unread(b"") == found.unread(b"00500000-00501000 rw-p 0 00:00 0\nx y z 1:1 q\n") \
+        == []
+    found.close()
+
+
+def test_shared_memory_is_read_though_it_is_mounted_nowhere() -> None:
+    found = look(Site(), os.getpid())
+    assert found is not None
+    fd = os.memfd_create("lastlog-test")
+    os.ftruncate(fd, 4096)
+    with mmap.mmap(fd, 4096), tempfile.TemporaryFile() as file:
+        file.write(bytes(4096))
+        file.flush()
+        with mmap.mmap(file.fileno(), 4096):
+            maps = found.maps()
+            assert b"/memfd:lastlog-test" in maps and found.unread(maps) == []
+    os.close(fd)
+    found.close()
 
 
 def test_its_directory_is_what_counts_not_its_number(machine: Machine, process: Process) -> None:

@@ -251,7 +251,7 @@ def test_place(entries: list[Entry], size: int, offset: int | None, goes: list[i
 
 def _oldest_first(entries: list[Entry], capacity: int, size: int) -> int:
     """The newest that goes if they are dropped in order until there is room; -1: none has to."""
-    kept = journal._kept(entries)
+    kept = next(iter(journal._spared(entries, False)), None)
     left = sorted(entries, key=lambda entry: entry.sequence)
     newest = -1
     while not any(-(-start // LINE) * LINE + size <= start + length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -97,6 +98,47 @@ def test_room_is_what_the_newest_crash_leaves(machine: Machine, region: Path) ->
     assert [entry.kind for entry in where.read().entries] == ["log", "kernel", "log"]
     with pytest.raises(LastlogError):
         where.append("kernel", bytes(most + 1000), NOW, 0)
+
+
+def test_what_programs_do_costs_neither_crashes_nor_logs(tmp_path: Path) -> None:
+    """Of one kind no more than its share; the oldest of it go first, the newest is always there."""
+    path = tmp_path / "ring"
+    path.write_bytes(bytes(131072))
+    ring, chance = Journal("region", str(path), 0, 131072, True), random.Random(3)
+    kept = [ring.append("kernel", bytes([48 + at]) * 8000, NOW, 1) for at in range(3)]
+    kept += [ring.append("log", b"stored log\n" * 900, NOW, 1), ring.append("boot", b"b", NOW, 1)]
+    newest = []
+    for at in range(60):
+        body = b"%d " % at + b"x" * chance.choice((500, 9000, 32000))
+        newest.append(ring.append("coredump", body, NOW, 1, spare_crashes=True, share=2).sequence)
+        there = ring.read().entries
+        dumps = [entry for entry in there if entry.kind == "coredump"]
+        assert [told(entry) for entry in there if entry.kind != "coredump"] == list(map(told, kept))
+        assert sum(entry.size for entry in dumps) <= 65536
+        assert [entry.sequence for entry in dumps] == newest[-len(dumps):]
+
+
+def test_a_record_larger_than_its_share_is_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    path.write_bytes(bytes(8192))
+    ring = Journal("region", str(path), 0, 8192, True)
+    for size in (1000, 6000):
+        ring.append("coredump", bytes(size), NOW, 1, share=2)
+    assert [len(entry.body) for entry in ring.read().entries] == [6000]
+
+
+def test_room_beside_all_crashes(tmp_path: Path) -> None:
+    path = tmp_path / "ring"
+    path.write_bytes(bytes(8192))
+    ring = Journal("region", str(path), 0, 8192, True)
+    for kind, size in (("kernel", 1500), ("log", 4000), ("kernel", 1000)):
+        ring.append(kind, bytes(size), NOW, 1)
+    room = ring.room(spare_crashes=True)
+    assert room < ring.room() < 8192
+    with pytest.raises(LastlogError, match="at most"):
+        ring.append("coredump", bytes(room + 500), NOW, 1, spare_crashes=True)
+    ring.append("coredump", bytes(room), NOW, 1, spare_crashes=True)
+    assert [entry.kind for entry in ring.read().entries] == ["kernel", "kernel", "coredump"]
 
 
 def test_memory_that_keeps_nothing(machine: Machine, region: Path,
