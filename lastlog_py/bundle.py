@@ -45,9 +45,13 @@ def write(folder: str) -> str:
     target = f"{folder}/{NAME}"
     new = f"{target}.{os.getpid()}"
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    with open(new, "wb") as file:
-        file.write(b"".join([head, *codes]))
-    os.replace(new, target)
+    try:
+        with open(new, "wb") as file:
+            file.write(b"".join([head, *codes]))
+        os.replace(new, target)
+    except OSError:
+        _remove(new)            # the flash is full, perhaps of this
+        raise
     for source in sources.values():
         _remove(cache_from_source(source))
     return target
@@ -105,4 +109,7 @@ def _remove(path: str) -> None:
 
 
 if __name__ == "__main__":
-    write(os.path.dirname(os.path.abspath(__file__)))
+    try:
+        write(os.path.dirname(os.path.abspath(__file__)))
+    except OSError as error:
+        sys.exit(f"lastlog: a crash will take longer to record: {error}.")

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         done = _quickly(config_path, as_json, rest)
         if done == 0 and argv is None:
-            posix._exit(0)                 # nothing is left to tidy up, which takes Python a while
+            posix._exit(0)              # nothing is left to tidy up, which takes Python a while
         if done is not None:
             return done
         import gc

@@ -15,6 +15,7 @@ from lastlog_py import calls, cli, service
 from lastlog_py.boot import Moment
 from lastlog_py.medium import journal_device
 from lastlog_py.page import render
+from lastlog_py.record import Source
 from tests.coredump import cases
 from tests.coredump.test_reading import TEXT
 from tests.machine import Machine
@@ -168,6 +169,7 @@ def test_backtrace_of_a_pipe_and_of_a_cut_core(lastlog: Any, machine: Machine) -
     cut = machine.write("/cut.core", whole[:len(whole) // 3])
     record = json.loads(lastlog("backtrace", "--core", cut, "--json").out)
     assert record["coredump"]["truncated"] and record["source"]["truncated"]
+    assert list(record["source"]) == list(Source._fields)
     assert len(record["coredump"]["threads"]) == len(expected["coredump"]["threads"])
 
 

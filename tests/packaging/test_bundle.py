@@ -197,3 +197,15 @@ def test_written_anew_over_an_old_one(library: Path) -> None:
     write(library)
     assert [path.name for path in place(library).parent.glob("bundle.*")] == [place(library).name]
     assert loaders(library)["lastlog_py.coredump.offline"] == "Bundle"
+
+
+def test_one_that_cannot_be_written_leaves_things_as_they_are(library: Path) -> None:
+    subprocess.run([sys.executable, "-I", "-m", "compileall", "-q", library], check=True)
+    place(library).unlink()
+    place(library).mkdir()
+    done = subprocess.run([sys.executable, "-I", library / "lastlog_py/bundle.py"],
+                          capture_output=True, text=True)
+    assert done.returncode and done.stderr.startswith("lastlog: a crash will take longer")
+    assert "Traceback" not in done.stderr
+    assert list(place(library).parent.glob("bundle.cpython*[0-9]")) == [place(library)]
+    assert compiled(library, "coredump/offline.py").exists()
