@@ -106,7 +106,8 @@ def record(text: bytes) -> Reply:
     told = reading.read(text.decode("utf-8", "replace"))
     source = {"medium": "core", "zone": None, "offset": None, "size": len(text),
               "zone_size": None, "compression": None, "ecc_corrected": None, "ecc_failed": None,
-              "truncated": bool(told and told["truncated"]), "torn": False}
+              "truncated": bool(told and told["truncated"]), "torn": False,
+              "recovered": False}
     name = record_id("coredump", text, None)
     return {"id": name, "kind": "coredump", "text": text.decode("utf-8", "replace"),
             "source": source, "state": "file", "time": None, "time_trusted": False,

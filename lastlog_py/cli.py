@@ -2,12 +2,12 @@
 
 `status` and `list` are answered from the cache, and `store`, `backtrace`, `harvest` and `shutdown`
 are done, before anything heavy is imported: argparse and json together cost a router more than the
-interpreter itself.
+interpreter itself.  For the same reason posix, not os, is used where it will do.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 from .errors import LastlogError, unexpected
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         done = _quickly(config_path, as_json, rest)
         if done == 0 and argv is None:
-            os._exit(0)                 # nothing is left to tidy up, which takes Python a while
+            posix._exit(0)              # nothing is left to tidy up, which takes Python a while
         if done is not None:
             return done
         import gc
@@ -40,12 +40,12 @@ def main(argv: list[str] | None = None) -> int:
         gc.enable()                     # what is not quick may make much garbage
         return commands.run(config_path, as_json, rest)
     except BrokenPipeError:             # `lastlog show … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
         return 0
     except KeyboardInterrupt:
         return 130
     except OSError as error:            # what was found out cannot be told
-        os.write(2, f"lastlog: the output cannot be written: {error.strerror}.\n".encode())
+        posix.write(2, f"lastlog: the output cannot be written: {error.strerror}.\n".encode())
         return 1
 
 
@@ -136,7 +136,7 @@ def _booted(config_path: str | None, command: str) -> int:
 def system_log() -> bytes:
     """What is piped in; nothing if somebody runs it at a terminal."""
     log = b""
-    while not os.isatty(0) and (piece := os.read(0, 1 << 16)):
+    while not posix.isatty(0) and (piece := posix.read(0, 1 << 16)):
         log = (log + piece)[-1 << 20:]
     return log
 
@@ -177,4 +177,4 @@ def write(output: bytes) -> None:
     sys.stdout.flush()
     output += b"" if output.endswith(b"\n") else b"\n"
     while output:
-        output = output[os.write(1, output):]
+        output = output[posix.write(1, output):]

@@ -6,7 +6,7 @@ loader's list.  What a core leaves out, unchanged parts of files, is read from t
 
 from __future__ import annotations
 
-import os
+import posix  # `os` costs 0.7 ms more
 
 from .core import deleted_note
 from .elf import MAX_HEADERS, PF_X, PT_INTERP, PT_LOAD, Header, first_page, header, read_image
@@ -261,6 +261,6 @@ def _address(row: Segment) -> int:
 
 def _pread(fd: int, offset: int, size: int) -> bytes:
     try:
-        return os.pread(fd, size, offset)
+        return posix.pread(fd, size, offset)
     except (OSError, OverflowError, ValueError):
         return b""

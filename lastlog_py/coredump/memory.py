@@ -5,7 +5,7 @@ Reading never raises: what is not there comes back shorter or empty.  On the hot
 
 from __future__ import annotations
 
-import os
+import posix  # `os` costs 0.7 ms more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -251,6 +251,6 @@ def _pread(fd: int, offset: int, size: int) -> bytes:
     if size <= 0:
         return b""
     try:
-        return os.pread(fd, size, offset)
+        return posix.pread(fd, size, offset)
     except (OSError, OverflowError, ValueError):
         return b""

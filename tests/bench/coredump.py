@@ -97,8 +97,8 @@ class _Installed:
 
     def telling(self, crashed: Crashed) -> Command:
         """`lastlog backtrace`, which like eu-stack has the files where they were."""
-        return Command([str(self.command), "--config", str(self.router.conf), "backtrace",
-                        "--core", str(crashed.core), "--sysroot", "/"])
+        return Command([str(self.command), "backtrace", "--core", str(crashed.core),
+                        "--sysroot", "/"])
 
 
 def _python() -> str:

@@ -228,6 +228,7 @@ def test_backtrace_of_a_pipe_and_of_a_cut_core(lastlog: Any, machine: Machine) -
     cut = machine.write("/cut.core", whole[:len(whole) // 3])
     record = json.loads(lastlog("backtrace", "--core", cut, "--json").out)
     assert record["coredump"]["truncated"] and record["source"]["truncated"]
+    assert list(record["source"]) == list(Source._fields)
     assert len(record["coredump"]["threads"]) == len(expected["coredump"]["threads"])
 
 
