@@ -26,7 +26,7 @@ __all__ = ["write"]
 
 # Of what the core handler and `lastlog backtrace` import: those that import the others.
 ROOTS = ("cli", "backtracing", "printing", "coredump.handler", "coredump.offline",
-         "medium.journal_device", "programs")
+         "coredump.telling", "medium.journal_device", "programs")
 X86 = ("unwind.prologue_x86",)
 OTHERS = ("unwind.prologue", "unwind.arm_exidx")
 FIRST = ("lastlog_py", "lastlog_py.bundled")        # without which there is no import from it

@@ -239,11 +239,11 @@ def test_no_path_of_the_crashed_program_is_followed(router: Router, victim: Path
                    "os.open = lambda path, *rest, **named: (opened.append(str(path)), "
                    "real(path, *rest, **named))[1]",
                    "write = outlet.keep",
-                   "outlet.keep = lambda config, crash, log: (crash.note('opened ' + "
+                   "outlet.keep = lambda config, crash, log: (crash.note('Opened ' + "
                    "' '.join(opened)), write(config, crash, log))")
     with handed_over(router):
         crash(victim, "plain")
         dump, = router.dumps("victim")
-    opened = next(note for note in dump["notes"] if note.startswith("opened ")).split()
+    opened = next(note for note in dump["notes"] if note.startswith("Opened ")).split()
     assert "mem" in opened and len(dump["modules"]) > 2
     assert not {module["path"] for module in dump["modules"]} & set(opened)

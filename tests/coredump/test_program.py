@@ -146,7 +146,8 @@ def test_tens_of_thousands_of_mappings_before_the_libraries() -> None:
                     for at in range(0x100000, 0x100000 + 60_000))
     more = b"7f000000000-7f000001000 r-xp 00000000 1f:03 14   /lib/libc.so\n"
     assert [row.path for row in parse_maps(MAPS + many + more)] == [
-        "/usr/sbin/daemon", "/usr/sbin/daemon", "/tmp/a b", "[stack]", "/lib/libc.so"]
+        "/usr/sbin/daemon", "/usr/sbin/daemon", "/tmp/a b", "/memfd:jit", "/dev/zero",
+        "/SYSV00000000", "[stack]", "/lib/libc.so"]
 
 
 def test_more_mappings_of_files_than_are_looked_at() -> None:
