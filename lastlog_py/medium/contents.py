@@ -39,13 +39,13 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
         return _ramoops(region, given, live, recover)
     from . import crashlog, mtdoops, pstore_zone, seed_ramoops  # few regions need them
 
+    found = ramoops.find_zones(region, given)[0]
     others = [mtdoops.read(region, given[:1] if recover else ()),
-              pstore_zone.read(region, recover), crashlog.read(region, recover),
+              pstore_zone.read(region, recover, lone=not found), crashlog.read(region, recover),
               seed_ramoops.read(region, given[:1] if recover else ())]
     if not any(reading.records for reading in others):
         return _ramoops(region, given, False, recover)
-    zones = [(zone.slot.offset, zone.end) for zone in ramoops.find_zones(region, given)[0]
-             if zone.used]
+    zones = [(zone.slot.offset, zone.end) for zone in found if zone.used]
     held = _held([*zones, *(span for reading in others for span in _spans(reading))])
     others = [_only(reading, held) for reading in others]
     rest = _without(region, [span for reading in others for span in _spans(reading)])

@@ -20,7 +20,7 @@ from ..record import Problem, Record, Source, captured
 from . import android_log, ftrace, kernel_dump
 from .compression import TITLE, begins, unpack
 from .log_text import end_of, is_text
-from .marks import KMSG, PAGE, is_near
+from .marks import KMSG, PAGE, SEED, is_near
 from .reading import MOST_RECORDS, Reading, too_many
 
 __all__ = ["HEADER_SIZE", "Zone", "erased", "find", "read"]
@@ -72,12 +72,12 @@ class Zone(NamedTuple):
         return self.offset + self.size
 
 
-def read(data: bytes, recover: bool = False) -> Reading:
+def read(data: bytes, recover: bool = False, lone: bool = True) -> Reading:
     """The records in all zones of a region.
 
-    recover: also those that were removed, as far as their bytes are still there.
+    recover: also those that were removed, as far as their bytes are still there.  lone: as in find.
     """
-    zones = find(data)
+    zones = find(data, lone)
     found: list[Record] = []
     problems: list[Problem] = []
     extents: dict[str, list[tuple[int, int]]] = {}
@@ -116,9 +116,15 @@ def erased(zone: bytes) -> bytes:
 # --- which zones there are
 
 
-def find(data: bytes) -> list[Zone]:
-    """The zones in `data`, in order."""
+def find(data: bytes, lone: bool = True) -> list[Zone]:
+    """The zones in `data`, in order.
+
+    lone: whether console, ftrace and pmsg zones are believed without a dump's zone: their
+    signatures are one bit away from that of ramoops' zones.
+    """
     heads = [zone for page in range(0, len(data) - LEAST, PAGE) if (zone := _zone_at(data, page))]
+    if not lone and all(head.kind != "kernel" for head in heads):
+        return []
     ends = [*[head.offset for head in heads[1:]], len(data)][:len(heads)]
     sizes = [end - head.offset for head, end in zip(heads, ends, strict=True)]
     dumps = [head.offset for head in heads if head.kind == "kernel"]
@@ -138,13 +144,15 @@ def find(data: bytes) -> list[Zone]:
 def _zone_at(data: bytes, offset: int) -> Zone | None:
     """The zone whose header is at `offset`, up to the end of `data`.
 
-    A dump is known by its own header too, so signature and length may be damaged.
+    A dump is known by its own header too, so signature and length may be damaged.  What begins
+    with "====" is a dump of ramoops whose signature lost a bit.
     """
     room = len(data) - offset - HEADER_SIZE
     for order in ("little", "big"):
         signature, length, start = (_integer(data, offset + at, 4, order) for at in (0, 4, 8))
         kind = TYPES.get(signature ^ SIGNATURE)
-        if kind and kind != "kernel" and start <= length <= room:
+        if kind and kind != "kernel" and start <= length <= room \
+                and not is_near(_integer(data, offset + HEADER_SIZE, 4, "big"), SEED):
             return Zone(offset, kind, 0, order, length, start, 0)
         if _is_dump(data, offset + HEADER_SIZE, order):
             whole = kind == "kernel" and length <= room

@@ -258,3 +258,17 @@ def test_no_bytes_make_a_reader_raise(data: bytes, endian: str, version: int) ->
         contents.read(region, recover=True)
     for name in ("crashlog", "dmesg-efi-1", "pmsg-ramoops-0", "x"):
         dump.records(name, data)
+
+
+@pytest.mark.parametrize("name", ["s01_plain", "s02_ecc16", "c01_all_console_pmsg_ftrace"])
+def test_one_bit_of_a_signature_makes_no_zone_of_pstore_zone(name: str) -> None:
+    """ "DBGC" and "FBGC", a console of pstore_zone, differ in one bit."""
+    region = bytearray(samples.region(name))
+    whole = contents.read(bytes(region)).reading.records
+    for bit in range(8):
+        torn = region[:]
+        torn[0] ^= 1 << bit
+        found = contents.read(bytes(torn)).reading.records
+        assert [(record.kind, record.text) for record in found if record.kind == "kernel"] == \
+            [(record.kind, record.text) for record in whole if record.kind == "kernel"]
+        assert all(record.source.medium == "ramoops" for record in found)

@@ -93,13 +93,19 @@ def test_the_mark_changes_with_another_dump_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("piece", [
     foreign.slot(foreign.log(3)), foreign.slot(foreign.log(3), 1, 1, endian=">"),
     foreign.slot(b"Oops\nCall Trace:\n", 1, 0), foreign.early(foreign.log(3)),
-    foreign.zone("kernel", foreign.dump(zones.log(3))), foreign.zone("pmsg", b"x\n"),
+    foreign.zone("kernel", foreign.dump(zones.log(3))),
     foreign.crashlog(foreign.crashlog_file(foreign.log(3)))])
 def test_no_other_format_is_overlooked(tmp_path: Path, piece: bytes) -> None:
     machine = machine_with(tmp_path, EMPTY + piece + EMPTY)
     first = glance.captured_mark(machine.site())
     assert first and collect(machine.site()).found
     assert not glance.captured_mark(machine_with(tmp_path / "live", EMPTY + piece, True).site())
+
+
+def test_a_console_of_pstore_zone_without_a_dump_is_believed_where_ramoops_is_not(
+        tmp_path: Path) -> None:
+    machine = machine_with(tmp_path, bytes(4096) + foreign.zone("pmsg", b"x\n") + bytes(4096))
+    assert glance.captured_mark(machine.site()) and collect(machine.site()).found
 
 
 def test_a_partition_of_mtdoops_and_the_crashlog(tmp_path: Path) -> None:
