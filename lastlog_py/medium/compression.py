@@ -20,6 +20,7 @@ __all__ = ["TITLE", "Unpacked", "begins", "complaint", "unpack"]
 
 # The first line of every dump's text: "Panic#2 Part1" (fs/pstore/platform.c: pstore_dump).
 TITLE = rb"([A-Z][a-z]+)#(\d+) Part(\d+)\n"
+END_OF_TITLE = rb"[^\n]{0,24}#\d+ Part\d+\n"
 
 PEEK = 512                  # compressed bytes, and bytes of text, that are enough to see a dump
 FEW_LINES = 3               # that show a log whose title is damaged
@@ -50,6 +51,7 @@ class Algorithm(NamedTuple):
     name: str
     recognise: Callable[[bytes], bool]          # by how its streams begin
     read: Callable[[bytes, int], Reading]       # body and most bytes of text
+    copies: bool = False                        # what is new stands in its streams as it is
 
 
 def unpack(body: bytes, limit: int) -> Unpacked:
@@ -141,9 +143,9 @@ def _sw842(body: bytes, limit: int) -> Reading:
 _ALGORITHMS = (Algorithm("zstd", _is_zstd, _zstd),
                Algorithm("deflate", is_wrapped, _zlib_wrapped),
                Algorithm("deflate", _anything, _raw_deflate),
-               Algorithm("lz4", _anything, _lz4),
-               Algorithm("lzo", _anything, _lzo),
-               Algorithm("842", _anything, _sw842))
+               Algorithm("lz4", _anything, _lz4, True),
+               Algorithm("lzo", _anything, _lzo, True),
+               Algorithm("842", _anything, _sw842, True))
 
 
 def _read(body: bytes, limit: int) -> Unpacked:
@@ -151,16 +153,22 @@ def _read(body: bytes, limit: int) -> Unpacked:
     for each in _ALGORITHMS:
         if each.recognise(body):
             text, used, sound = each.read(body, limit)
-            if text and (sound or _is_log(text)):
+            if text and (sound or _is_log(text, each.copies)):
                 return Unpacked(text, each.name, used is not None,
                                 len(body) if used is None else used, sound is False)
     return Unpacked(b"", _name(body), False, len(body))
 
 
-def _is_log(text: bytes) -> bool:
-    """Whether it begins with a dump's title; if that is damaged, whether it has lines of a log."""
+def _is_log(text: bytes, copied: bool) -> bool:
+    """Whether it begins with a dump's title; if that is damaged, whether it has lines of a log.
+
+    copied: lines alone prove nothing, for a log that is not packed at all would give them, too;
+    the rest of the title has to be there.
+    """
     if re.match(TITLE, text):
         return True
+    if copied and not re.match(END_OF_TITLE, text):
+        return False
     return len(re.findall(rb"\n" + LINE, text[:8 * PEEK])) >= FEW_LINES
 
 

@@ -15,7 +15,6 @@ from . import contents, crashlog, journal_records, pstorefs, ramoops
 from .compression import TITLE, begins, complaint, unpack
 from .geometry import Geometry
 from .journal import MAGIC, Entry, scan
-from .marks import MTDOOPS
 
 __all__ = ["read_again", "records"]
 
@@ -80,13 +79,7 @@ def _read_crashlog(_name: str, data: bytes, _given: Sequence[Geometry]) -> Found
     return crashlog.read_file(data)[:2]
 
 
-def _is_packed(_name: str, data: bytes) -> bool:
-    """Whether it begins as packed data does, and not as a big-endian slot of mtdoops, whose number
-    may look like the one and whose magic does not like the other."""
-    return begins(data, 0) and int.from_bytes(data[4:8], "big") not in MTDOOPS
-
-
-def _read_packed(name: str, data: bytes, _given: Sequence[Geometry]) -> Found:
+def _read_packed(name: str, data: bytes) -> Found:
     """The compressed bytes of a dump, under a name of somebody's own."""
     record, problem = pstorefs.record_of("dmesg-unknown-0.enc.z", data, None)
     return [record] if record else [], [problem._replace(where=name)] if problem else []
@@ -98,7 +91,8 @@ def _read_region(name: str, data: bytes, given: Sequence[Geometry]) -> Found:
     there = contents.read(_without(data, entries), given, recover=True)
     bare, problems, _ = there.reading
     if not (bare or entries or there.zones or ramoops.is_blank(data)):
-        return [], [Problem(name, NOTHING, "error")]
+        return _read_packed(name, data) if begins(data, 0) else \
+            ([], [Problem(name, NOTHING, "error")])
     found = []
     for record in bare:
         parted = journal_records.part(record) if record.kind == "pmsg" else None
@@ -135,5 +129,4 @@ def _without(data: bytes, entries: list[Entry]) -> bytes:
     return bytes(bare)
 
 
-_FORMATS = (Format(_is_pstore, _read_pstore), Format(_is_crashlog, _read_crashlog),
-            Format(_is_packed, _read_packed))
+_FORMATS = (Format(_is_pstore, _read_pstore), Format(_is_crashlog, _read_crashlog))

@@ -127,3 +127,13 @@ def test_a_torn_write() -> None:
 def test_more_than_anybody_reads() -> None:
     found = mtdoops.read(slot(b"<4>x\n", 1) * 1100)
     assert len(found.records) == 1024 and "76 more" in found.problems[-1].what
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_number_makes_a_partition_a_packed_dump(version: int, endian: str) -> None:
+    """lz4 and lzo take plain text for literals, whatever stands before it."""
+    for sequence in range(1, 400, 3):
+        data = foreign.slot(foreign.log(9), sequence, version, endian=endian) + foreign.unused()
+        records, _ = dump.records("mtd5.bin", data)
+        assert [record.source.medium for record in records] == ["mtdoops"], sequence
