@@ -44,8 +44,9 @@ def is_file(data: bytes) -> bool:
 
 def read_file(data: bytes) -> Reading:
     """The records in the file, the newest first; `extents` are within the file."""
-    found = _records(data, 0, False)[:MOST_RECORDS]
-    return Reading(found, [], extents_of(found))
+    found, beyond = _records(data, 0, False, MOST_RECORDS)
+    return Reading(found, too_many("crashlog", beyond and MOST_RECORDS + beyond),
+                   extents_of(found))
 
 
 def read(data: bytes, recover: bool = False) -> Reading:
@@ -56,14 +57,19 @@ def read(data: bytes, recover: bool = False) -> Reading:
     found: list[Record] = []
     problems: list[Problem] = []
     extents: dict[str, list[tuple[int, int]]] = {}
+    beyond = 0
     for log in find(data):
         if recover or not log.left:
-            records = _records(data[log.offset + HEADER_SIZE:log.end], log.offset, log.left)
+            most = MOST_RECORDS - len(found)
+            records, more = _records(data[log.offset + HEADER_SIZE:log.end], log.offset, log.left,
+                                     most)
             found += records
+            beyond += more
             problems += [_left(log)] if log.left else []
             for record in records:
                 extents.setdefault(record.id, []).append((log.offset, log.end - log.offset))
-    return Reading(found[:MOST_RECORDS], problems + too_many("crashlog", len(found)), extents)
+    problems += too_many("crashlog", beyond and MOST_RECORDS + beyond)
+    return Reading(found, problems, extents)
 
 
 def erased(log: bytes) -> bytes:
@@ -98,11 +104,13 @@ def _dumps(data: bytes) -> Iterator[tuple[int, int]]:
     yield from zip(starts, ends, strict=True)
 
 
-def _records(data: bytes, offset: int, left: bool) -> list[Record]:
-    """The dumps in the data of the crashlog at `offset`, the newest first."""
+def _records(data: bytes, offset: int, left: bool, most: int) -> tuple[list[Record], int]:
+    """The dumps in the data of the crashlog at `offset`, the newest first, and how many more than
+    the `most` that are wanted there are."""
+    dumps = list(_dumps(data))[::-1]
     found = [_record(data[start:end], Source("crashlog", offset=offset, recovered=left))
-             for start, end in reversed(list(_dumps(data)))]
-    return [record for record in found if record.text.strip()]
+             for start, end in dumps[:most]]
+    return [record for record in found if record.text.strip()], max(0, len(dumps) - most)
 
 
 def _record(dump: bytes, source: Source) -> Record:

@@ -105,7 +105,9 @@ def headers(body: bytes) -> list[re.Match[bytes]]:
             tries += 1
             if begins(body, match.end()):
                 found.append(match)
-    return found[:MOST_DUMPS]
+        if len(found) == MOST_DUMPS:
+            break
+    return found
 
 
 def lines(data: bytes) -> Iterator[re.Match[bytes]]:

@@ -14,6 +14,7 @@ from . import forensics, kernel_dump, zone_ecc
 from .division import divide, find_zones, is_blank
 from .geometry import Geometry
 from .persistent_ram import HEADER_SIZE, Zone
+from .reading import MOST_RECORDS, too_many
 from .zone_ecc import Repair
 
 __all__ = ["Contents", "find_zones", "is_blank", "records"]
@@ -43,12 +44,15 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     image, repairs = zone_ecc.mend(region, zones)
     found: list[Record] = []
     left = MOST_UNPACKED * len(region) + (1 << 18)
-    for zone, repair in zip(zones, repairs, strict=True):
-        if zone.used and zone.slot.kind != "ftrace" and not (live and zone.slot.kind != "kernel"):
-            zone_records, zone_problems = _read(image, zone, repair, left)
-            left = max(0, left - sum(map(kernel_dump.cost, zone_records)))
-            found += zone_records
-            problems += zone_problems
+    used = [(zone, repair) for zone, repair in zip(zones, repairs, strict=True)
+            if zone.used and zone.slot.kind != "ftrace"
+            and not (live and zone.slot.kind != "kernel")]
+    for zone, repair in used[:MOST_RECORDS]:
+        zone_records, zone_problems = _read(image, zone, repair, left)
+        left = max(0, left - sum(map(kernel_dump.cost, zone_records)))
+        found += zone_records
+        problems += zone_problems
+    problems += too_many("region", len(used))
     lost = forensics.find(image, zones, slots, ecc, recover)
     for record, problem in _recovered(lost, found, live, left):
         found.append(record)

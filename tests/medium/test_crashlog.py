@@ -77,3 +77,15 @@ def test_erased() -> None:
     after = crashlog.erased(data)
     assert crashlog.read(after, recover=True).records == [] and len(after) == len(data)
     assert crashlog.erased(after) == after and crashlog.erased(b"") == b""
+
+
+def test_of_many_dumps_only_so_many_become_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bytes] = []
+    record = crashlog._record
+    monkeypatch.setattr(crashlog, "_record", lambda dump, source: (
+        made.append(dump), record(dump, source))[1])
+    data = memory(crashlog_file(*[b"Panic\n"] * 200))
+    reading = crashlog.read(data * 6)
+    assert len(made) == len(reading.records) == 1024
+    assert [problem.what for problem in reading.problems] == [
+        "176 more records are there than are shown"]

@@ -207,3 +207,11 @@ def test_no_bytes_raise(noise: bytes, at: int, patch: bytes) -> None:
         for record in contents.records:
             assert "\0" not in record.text
             assert record.text.encode()
+
+
+def test_of_many_zones_only_so_many_become_records() -> None:
+    """Every record is explained, which takes longer than to read it."""
+    contents = ramoops.records(zones.zone(4096, zones.dump(zones.log(3))) * 1100)
+    assert len(contents.records) == 1024 and contents.zones == 1100
+    assert [problem.what for problem in contents.problems] == [
+        "76 more records are there than are shown"]
