@@ -12,7 +12,7 @@ import zlib
 from ..errors import LastlogError
 from ..site import Site
 from . import device
-from .marks import HEAD, PAGE, any_in, may_begin
+from .marks import HEAD, PAGE, SEED, any_in, is_near, may_begin
 
 __all__ = ["CRASHLOG", "PSTORE", "captured_mark", "pstore_names", "slot_heads"]
 
@@ -100,10 +100,21 @@ def _holds_something(region: bytes, live: bool) -> bool:
     In a region that no driver uses a dump may also stand behind a lost header.  A driver that runs
     has renewed lost headers, and leaves the bytes of erased dumps where they were.
     """
-    if not live and (DUMP in region or any_in(region)):
+    if not live and (DUMP in region or any_in(region) or _is_near_one(region)):
         return True
     return any(_is_used(region, at) for signature in SIGNATURES
                for at in _places(region, signature))
+
+
+def _is_near_one(region: bytes) -> bool:
+    """Whether a page may begin with a used zone, or a dump in one, but for some bits: error
+    correction may bring both back."""
+    for page in range(0, len(region), PAGE):
+        word, dump = (int.from_bytes(region[page + at:page + at + 4], "big") for at in (0, 12))
+        if is_near(dump, SEED) or (_is_used(region, page) and any(
+                is_near(word, int.from_bytes(mark, "big")) for mark in SIGNATURES)):
+            return True
+    return False
 
 
 def _places(region: bytes, signature: bytes) -> list[int]:

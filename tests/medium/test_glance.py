@@ -77,6 +77,16 @@ def test_what_the_readers_find_is_never_overlooked(pieces: list[bytes], byte: in
     assert glance._holds_something(bytes(region), live=False) or not found
 
 
+def test_a_dump_that_error_correction_brings_back_is_not_overlooked() -> None:
+    region = bytearray(samples.region("s02_ecc16"))
+    for record in ramoops.records(bytes(region)).records:
+        offset = record.source.offset or 0
+        region[offset] ^= 1
+        region[offset + 12] ^= 2
+    assert ramoops.records(bytes(region)).records
+    assert glance._holds_something(bytes(region), live=False)
+
+
 def test_the_mark_changes_with_another_dump_only(tmp_path: Path) -> None:
     machine = machine_with(tmp_path, FULL + EMPTY * 2 + FULL, live=True)
     first = glance.captured_mark(machine.site())
