@@ -24,7 +24,7 @@ from .medium import glance
 from .medium.device import read_small
 from .site import Site
 
-__all__ = ["has_errors", "harvest", "has_errors", "report", "shutdown"]
+__all__ = ["harvest", "has_errors", "report", "shutdown"]
 
 PATIENCE = 20.0                 # seconds that a harvest waits for another one
 LAST_PATIENCE = 3.0             # seconds that a shutdown waits for one

@@ -454,7 +454,9 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
     for start, found in zip(itertools.accumulate(map(len, files), initial=0), files, strict=False):
         records += diagnosed([whole[index] for index in range(start, start + len(found))
                               if index in whole])
-    return {"records": [to_dict(record._replace(state="file")) for record in records],
+    once = {record.id: record for record in reversed(records)}      # a region may be there twice
+    return {"records": [to_dict(record._replace(state="file")) for record in records
+                        if once[record.id] is record],
             "problems": [problem._asdict() for problem in problems]}
 
 

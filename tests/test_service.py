@@ -494,6 +494,13 @@ def test_decode_joins_the_parts_of_a_dump(tmp_path: Path) -> None:
     assert whole["kernel"]["sequence"] == 4 and not whole["source"]["torn"]
 
 
+def test_decode_shows_a_record_once_that_is_there_twice(tmp_path: Path) -> None:
+    file = tmp_path / "region.bin"
+    file.write_bytes(samples.region("s01_plain") * 2)
+    ids = [record["id"] for record in service.decode([str(file), str(file)])["records"]]
+    assert ids and len(ids) == len(set(ids))
+
+
 @pytest.mark.parametrize("before", [samples.region(C12), b""], ids=["behind ramoops", "alone"])
 def test_decode_shows_the_journal(tmp_path: Path, before: bytes) -> None:
     file = tmp_path / "region.bin"
