@@ -301,8 +301,8 @@ def test_a_pipe(router: Machine) -> None:
     assert listed(router)["title"] == "piped"
 
 
-HOT = {"lastlog_py", "lastlog_py.boot", "lastlog_py.cli", "lastlog_py.config", "lastlog_py.errors",
-       "lastlog_py.medium", "lastlog_py.medium.device", "lastlog_py.medium.journal",
+HOT = {"lastlog_py", "lastlog_py.boot", "lastlog_py.bundled", "lastlog_py.cli",
+       "lastlog_py.config", "lastlog_py.errors", "lastlog_py.locks", "lastlog_py.medium", "lastlog_py.medium.device", "lastlog_py.medium.journal",
        "lastlog_py.medium.journal_device", "lastlog_py.record_id", "lastlog_py.site",
        "lastlog_py.store"}
 

@@ -196,7 +196,7 @@ def folder() -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)     # who is told of a crash may write still
 
 
 def compiled(target: Path, source: Path = VICTIMS, compiler: str = "gcc", *options: str) -> Path:

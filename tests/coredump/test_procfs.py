@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +130,8 @@ def test_a_real_process() -> None:
     """It does not dump core; its memory, too, is read through the directory."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
+        while b"lib" not in Path(f"/proc/{child.pid}/maps").read_bytes():
+            time.sleep(.01)                     # it is still on its way into its program
         fd = os.open(f"/proc/{child.pid}", os.O_RDONLY | os.O_DIRECTORY)
         process = Process(fd, os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY), child.pid)
         assert process.status.dumping is False and process.foreign() == []

@@ -8,7 +8,6 @@ module that called for it, to /lab/operations.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from types import FrameType
@@ -24,7 +23,9 @@ def _watch(at: int, key: str) -> None:
     done: list[str] = []
 
     def called(frame: FrameType, event: str, function: Any) -> None:
-        if event == "c_call" and function.__name__ in CHANGES and _is_outside(function):
+        if event == "c_call" and function.__name__ == "_exit" and not at:
+            _tell(done)             # it ends without what is left for the end
+        elif event == "c_call" and function.__name__ in CHANGES and _is_outside(function):
             done.append(f"{function.__name__} {frame.f_globals['__name__']}")
             if len(done) == at:
                 sys.setprofile(None)
@@ -33,8 +34,6 @@ def _watch(at: int, key: str) -> None:
                     trigger.write(key)
 
     sys.setprofile(called)
-    if not at:
-        atexit.register(_tell, done)
 
 
 def _is_outside(function: Any) -> bool:
