@@ -67,7 +67,8 @@ def divide(region: bytes, given: Sequence[Geometry]) -> Division:
                                                *_damaged(region, division)])
     found = _without_being_told(region, scanned)
     if not found.zones:
-        return found._replace(problems=_nothing_there(region))
+        slots = found.slots or (said[0][1].slots if said else [])
+        return found._replace(slots=slots, problems=_nothing_there(region))
     return found._replace(problems=[_mismatch(given[0], found)] if given else [])
 
 

@@ -13,19 +13,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from . import kernel_dump, zone_ecc
+from .compression import unpack
 from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, zone_at
 from .reed_solomon import BLOCK
 from .zone_ecc import Repair
 
-__all__ = ["Lost", "find", "lost_headers"]
+__all__ = ["Lost", "find", "is_held", "lost_headers"]
 
 MOST_LOST = 1024                    # dumps; more are noise, or made to keep us busy
 LEAST_TEXT = 64                     # bytes that are taken for what is left of a console
 CONSOLE_LINE = re.compile(rb"(?m)^\[ *(\d+\.\d{6})\]")
 
+PROBED = 4                          # blocks, of which one that parity fits shows a zone
+PARTS = 8                           # into which a place for zones without headers is divided
+MOST_RESYNCED = 4                   # zones; each takes a fraction of a second
+
 DAMAGED = "recovered: the header of its zone is damaged"
 EMPTIED = ("recovered: the header of its zone says that it is empty, because somebody erased it, "
            "or the kernel threw it away")
+HEADLESS = ("recovered: the zone holds data, but its header and the line with the dump's time are "
+            "lost, as the first bytes of a zone are when a reset loses a line of the CPU's cache")
 
 
 class Lost(NamedTuple):
@@ -35,9 +42,13 @@ class Lost(NamedTuple):
     body: bytes
     erased: bool                # a whole header says that there is nothing
     repair: Repair | None       # what error correction did; None: there is none
+    headless: bool = False      # the line with the dump's time is lost, too
+    packed: bool = False        # and it is compressed
 
     @property
     def why(self) -> str:
+        if self.headless and not self.erased:
+            return HEADLESS
         return EMPTIED if self.erased else DAMAGED
 
 
@@ -49,6 +60,7 @@ def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | 
     is behind headers that say "empty"; they may be those of an earlier layout.
     """
     image, repairs = _mended(image, zones, slots, ecc, recover)
+    shown: list[int] = []               # where those that were found begin
     free = 0                            # where the last one found ends
     taken = sorted((zone.slot for zone in zones), key=lambda slot: slot.offset)
     starts = [slot.offset for slot in taken]
@@ -65,9 +77,11 @@ def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | 
         used = kernel_dump.length(image, match, end)
         if used:
             free = at + used
+            shown.append(at)
             zone = Zone(Slot("kernel", None, at - HEADER_SIZE, HEADER_SIZE + used), 0, used)
             yield Lost(zone, image[at:free], erased,
                        _within(repairs.get(slot.offset) if slot else None, at, free))
+    yield from _headless(image, zones, slots, ecc, recover, shown, repairs)
     yield from _texts(image, zones, slots, ecc, recover)
 
 
@@ -120,7 +134,7 @@ def _mended(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc
             recover: bool) -> tuple[bytes, dict[int, Repair]]:
     """`image` with the data behind lost headers corrected too, and the repairs by zone.
 
-    Whatever the parity is still right for is looked at: it is where the first block is.
+    Whatever the parity is still right for is looked at: it is for one of the first blocks.
     """
     if not ecc:
         return image, {}
@@ -129,11 +143,11 @@ def _mended(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc
               and slot.offset + slot.size <= len(image) and slot.capacity(ecc) > 0
               and (slot.offset not in with_header
                    or (recover and not with_header[slot.offset].used))]
-    _, first = zone_ecc.mend(image, [Zone(slot, 0, min(BLOCK, slot.capacity(ecc)), ecc)
-                                     for slot in wanted])
-    whole = [Zone(slot, 0, slot.capacity(ecc), ecc)
-             for slot, repair in zip(wanted, first, strict=True)
-             if not repair.failed and any(image[slot.data:slot.data + BLOCK])]
+    probes = [Zone(slot, 0, min(PROBED * BLOCK, slot.capacity(ecc)), ecc) for slot in wanted]
+    _, first = zone_ecc.mend(image, probes)
+    whole = [Zone(probe.slot, 0, probe.slot.capacity(ecc), ecc)
+             for probe, repair in zip(probes, first, strict=True)
+             if BLOCK * len(repair.failed) < probe.used and any(image[probe.slot.data:probe.end])]
     image, repairs = zone_ecc.mend(image, whole)
     return image, {zone.slot.offset: repair for zone, repair in zip(whole, repairs, strict=True)}
 
@@ -146,6 +160,74 @@ def _within(repair: Repair | None, start: int, end: int) -> Repair | None:
     return Repair({at: count for at, count in corrected.items() if start - BLOCK < at < end},
                   [at for at in failed if start - BLOCK < at < end],
                   [at for at in doubtful if start - BLOCK < at < end])
+
+
+# --- without the header line
+
+
+def is_held(image: bytes, slot: Slot, ecc: Ecc | None) -> bool:
+    """Whether anything but blank memory stands in the slot's place for data."""
+    data = image[slot.data:slot.data + max(0, slot.capacity(ecc))]
+    return bool(data.translate(None, b"\0\xff"))
+
+
+def _headless(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc | None,
+              recover: bool, shown: Sequence[int], repairs: dict[int, Repair]) -> Iterator[Lost]:
+    """The dumps in zones whose first bytes are lost, the "====" line among them.
+
+    A reset loses the line of the cache that was written last: a MIPS router's first 32 or 64 bytes
+    of a zone, which the header's new size was in.  Nothing tells the time of such a dump.
+    """
+    with_header = {zone.slot.offset: zone for zone in zones}
+    resynced = 0 if with_header else MOST_RESYNCED
+    for slot in slots:
+        zone = with_header.get(slot.offset)
+        if slot.kind != "kernel" or (zone and (zone.used or not recover)) \
+                or bisect_right(shown, slot.offset + slot.size) > bisect_right(shown, slot.offset):
+            continue
+        found = list(_torn(image, slot, ecc))
+        if not found and not zone and resynced < MOST_RESYNCED and is_held(image, slot, ecc):
+            resynced += 1
+            found = _resynced(image, slot, ecc)
+        for at, start, end, packed in found:
+            place = Slot("kernel", slot.number if at == slot.offset else None, at, end - at)
+            yield Lost(Zone(place, 0, end - at - HEADER_SIZE), image[start:end], zone is not None,
+                       _within(repairs.get(slot.offset), start, end), True, packed)
+
+
+class _Torn(NamedTuple):
+    """A dump whose beginning is lost.  Offsets in the region."""
+
+    zone: int
+    start: int                  # where what can be read begins
+    end: int
+    packed: bool
+
+
+def _torn(image: bytes, slot: Slot, ecc: Ecc | None) -> Iterator[_Torn]:
+    """What is in the slot's place: one dump, or, if it was taken for one zone because the headers
+    of several are lost, some."""
+    end = min(len(image), slot.data + max(0, slot.capacity(ecc)))
+    step = max(1024, slot.size // PARTS & ~1)
+    free = slot.offset
+    for at in [slot.offset, *([] if ecc else range(slot.offset + step, end, step))]:
+        data = at + HEADER_SIZE
+        beginning = kernel_dump.torn_body(image[data:min(end, data + 2 * kernel_dump.BEGINNING)]) \
+            if at >= free and data < end else None
+        if beginning:
+            start, packed = data + beginning[0], beginning[1]
+            free = start + unpack(image[start:end], kernel_dump.MOST_TEXT).used if packed \
+                else kernel_dump.text_end(image, start, end)
+            yield _Torn(at, start, free, packed)
+
+
+def _resynced(image: bytes, slot: Slot, ecc: Ecc | None) -> list[_Torn]:
+    """The same where the beginning of the compressed body is lost as well."""
+    start = slot.data + kernel_dump.LONGEST_LINE
+    read = unpack(image[start:slot.data + slot.capacity(ecc)], kernel_dump.MOST_TEXT)
+    if read.algorithm != "deflate" or not read.torn:
+        return []
+    return [_Torn(slot.offset, start, start + read.used, True)]
 
 
 # --- console and pmsg

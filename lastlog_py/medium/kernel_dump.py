@@ -13,15 +13,19 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from .compression import TITLE, begins, complaint, unpack
+from .inflate import LINE as LOG_LINE
 
 __all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "is_header", "length", "lines",
-           "record_of", "records", "split"]
+           "record_of", "records", "split", "text_end", "torn_body"]
 
 # "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
 # Up to 3.11 there is no letter, and up to about 4.19 the microseconds are not padded with zeros.
 # The second is signed since 4.19.
 LINE = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
 LONGEST_LINE = len("====1234567890.123456-D\n")     # of present-day times
+LENGTHS = range(LONGEST_LINE, LONGEST_LINE - 6, -1)     # of such a line, by its microseconds
+CACHE_LINE = 64                     # bytes, the longest of a router's, that a reset may lose
+BEGINNING = 1024                    # bytes in which a text's first whole line is
 MOST_DUMPS = 1024                   # a region has tens; more are noise, or made to keep us busy
 MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
 LARGE = 1 << 20                     # bytes of text; no log ring of a router is larger
@@ -125,13 +129,25 @@ def length(data: bytes, match: re.Match[bytes], end: int) -> int:
     """How far the dump whose header line is `match` reaches, at most to `end`; 0 if it is none."""
     body, end = match.end(), min(end, match.start() + MOST_TEXT)
     if re.compile(TITLE).match(data, body):
-        return _text_end(data, body, end) - match.start()
+        return text_end(data, body, end) - match.start()
     if not begins(data, body):
         return 0
     return body - match.start() + unpack(data[body:end], MOST_TEXT).used
 
 
-def _text_end(data: bytes, start: int, end: int) -> int:
+def torn_body(data: bytes) -> tuple[int, bool] | None:
+    """Where a dump begins in `data` that lost its "====" line, and maybe more, and whether it is
+    compressed; None if none can be seen."""
+    sample = data[CACHE_LINE:BEGINNING]
+    if sample and len(sample.translate(None, TEXT)) * 50 <= len(sample):
+        first = re.search(TITLE, data[:BEGINNING]) \
+            or re.search(rb"(?<=\n)" + LOG_LINE, data[:BEGINNING])
+        return (first.start(), False) if first else None
+    at = next((at for at in LENGTHS if at < len(data) and begins(data, at)), None)
+    return None if at is None else (at, True)
+
+
+def text_end(data: bytes, start: int, end: int) -> int:
     """Where text goes over into blank or cold memory; a character that lost a bit is not that."""
     for odd in re.compile(rb"[^\t\n\r\x1b -\xff]").finditer(data, start, end):
         window = data[odd.start():min(end, odd.start() + 32)]
@@ -160,7 +176,9 @@ def record_of(dump: Dump, source: Source, where: str, room: int,
     if dump.compressed:
         return _compressed_record(dump, source, where, room)
     line = dump.body.find(b"\n", 0, 64) + 1
-    for start in (0, line):
+    torn = torn_body(dump.body) if dump.torn else None
+    starts = [0, line] if torn is None else [torn[0]] if torn[1] else []
+    for start in starts:
         if begins(dump.body, start):
             packed = dump._replace(body=dump.body[start:])
             return _compressed_record(packed, source._replace(torn=True), where, room)

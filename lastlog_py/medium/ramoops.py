@@ -6,6 +6,7 @@ bytes in, records and problems out.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from ..record import Problem, Record, Source, captured
 from . import forensics, kernel_dump, zone_ecc
 from .division import divide, find_zones, is_blank
 from .geometry import Geometry
-from .persistent_ram import HEADER_SIZE, Zone
+from .persistent_ram import HEADER_SIZE, Ecc, Slot, Zone
 from .reading import MOST_RECORDS, too_many
 from .zone_ecc import Repair
 
@@ -53,10 +54,13 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
         found += zone_records
         problems += zone_problems
     problems += too_many("region", len(used))
+    places: list[int] = []
     lost = forensics.find(image, zones, slots, ecc, recover)
-    for record, problem in _recovered(lost, found, live, left):
+    for record, problem in _recovered(_noting(lost, places), found, live, left):
         found.append(record)
         problems += problem
+    if zones:
+        problems += _unread(image, zones, slots, ecc, sorted(places))
     if not live:
         trace, wrong = _trace(image, zones)
         found += [trace] if trace else []
@@ -112,7 +116,7 @@ def _corrected(source: Source, repair: Repair, header: int = 0, lost: bool = Fal
     put right.  lost: there were too many of them."""
     return source._replace(ecc_corrected=sum(repair.corrected.values()) + header,
                            ecc_failed=len(repair.failed) + lost,
-                           torn=bool(lost or repair.failed or repair.doubtful))
+                           torn=bool(source.torn or lost or repair.failed or repair.doubtful))
 
 
 def _ecc_problems(where: str, repair: Repair, header: bool = False) -> list[Problem]:
@@ -156,6 +160,26 @@ def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record], live: bo
                 problems = []
 
 
+def _noting(lost: Iterable[forensics.Lost], places: list[int]) -> Iterator[forensics.Lost]:
+    """`lost`, whose offsets are put into `places` as they go by."""
+    for piece in lost:
+        places.append(piece.zone.slot.offset)
+        yield piece
+
+
+def _unread(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc | None,
+            found: Sequence[int]) -> list[Problem]:
+    """The dump zones that hold something of which nothing could be read.  found: where something
+    was, in order."""
+    known = {zone.slot.offset for zone in zones}
+    return [Problem(f"region, kernel zone {slot.number}, offset {slot.offset:#x}",
+                    "it holds data, but its header is lost, and nothing of it could be read",
+                    "warning")
+            for slot in slots if slot.kind == "kernel" and slot.offset not in known
+            and bisect_left(found, slot.offset) == bisect_left(found, slot.offset + slot.size)
+            and forensics.is_held(image, slot, ecc)]
+
+
 def _identity(record: Record) -> tuple[object, ...]:
     """The same for two copies of one dump, of which one may be damaged."""
     if record.time is None:
@@ -165,13 +189,21 @@ def _identity(record: Record) -> tuple[object, ...]:
 
 def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Problem]]:
     zone, repair = piece.zone, piece.repair
-    source = Source("ramoops", None, zone.slot.offset, zone.used, zone.slot.size, recovered=True)
-    where = f"region, offset {zone.slot.offset:#x}"
+    source = Source("ramoops", None, zone.slot.offset, zone.used, zone.slot.size, recovered=True,
+                    torn=piece.headless)
+    number = "" if zone.slot.number is None else f"kernel zone {zone.slot.number}, "
+    where = f"region, {number if piece.headless else ''}offset {zone.slot.offset:#x}"
     problems = [Problem(where, piece.why, "info" if piece.erased else "warning")]
     if repair:
         source = _corrected(source, repair)
         problems += _ecc_problems(where, repair)
     if zone.slot.kind != "kernel":
         return [captured(zone.slot.kind, piece.body, source._replace(torn=True))], problems
+    if piece.headless and not piece.packed:
+        return [captured("kernel", piece.body[:most], source)], problems
+    if piece.headless:
+        record, wrong = kernel_dump.record_of(kernel_dump.Dump(None, True, piece.body, torn=True),
+                                              source, where, most)
+        return [record], problems + ([wrong] if wrong else [])
     found, others = kernel_dump.records(piece.body, source, where, most=most)
     return found, problems + others
