@@ -302,9 +302,9 @@ def test_a_pipe(router: Machine) -> None:
 
 
 HOT = {"lastlog_py", "lastlog_py.boot", "lastlog_py.bundled", "lastlog_py.cli",
-       "lastlog_py.config", "lastlog_py.errors", "lastlog_py.locks", "lastlog_py.medium", "lastlog_py.medium.device", "lastlog_py.medium.journal",
-       "lastlog_py.medium.journal_device", "lastlog_py.record_id", "lastlog_py.site",
-       "lastlog_py.store"}
+       "lastlog_py.config", "lastlog_py.errors", "lastlog_py.locks", "lastlog_py.medium",
+       "lastlog_py.medium.device", "lastlog_py.medium.journal", "lastlog_py.medium.journal_device",
+       "lastlog_py.record_id", "lastlog_py.site", "lastlog_py.store"}
 
 
 def test_it_imports_only_what_it_needs(router: Machine) -> None:
