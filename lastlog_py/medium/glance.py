@@ -107,14 +107,20 @@ def _holds_something(region: bytes, live: bool) -> bool:
 
 
 def _is_near_one(region: bytes) -> bool:
-    """Whether a page may begin with a used zone, or a dump in one, but for some bits: error
-    correction may bring both back."""
+    """Whether a page may begin with a used zone, or a dump in one, but for some bits, which error
+    correction may bring back, or for the line of the cache that a reset loses."""
     for page in range(0, len(region), PAGE):
         word, dump = (int.from_bytes(region[page + at:page + at + 4], "big") for at in (0, 12))
-        if is_near(dump, SEED) or (_is_used(region, page) and any(
+        if _lacks_its_start(region[page:page + PAGE]) or is_near(dump, SEED) or (_is_used(region, page) and any(
                 is_near(word, int.from_bytes(mark, "big")) for mark in SIGNATURES)):
             return True
     return False
+
+
+def _lacks_its_start(page: bytes) -> bool:
+    """Whether there is something behind a blank header, which may have lost one bit more."""
+    head = page[:12]            # persistent_ram.HEADER_SIZE
+    return head.count(0) + head.count(255) > 10 and bool(page[40:].strip(b"\0\xff"))
 
 
 def _places(region: bytes, signature: bytes) -> list[int]:
