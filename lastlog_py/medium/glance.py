@@ -111,7 +111,9 @@ def _is_near_one(region: bytes) -> bool:
     correction may bring back, or for the line of the cache that a reset loses."""
     for page in range(0, len(region), PAGE):
         word, dump = (int.from_bytes(region[page + at:page + at + 4], "big") for at in (0, 12))
-        if _lacks_its_start(region[page:page + PAGE]) or is_near(dump, SEED) or (_is_used(region, page) and any(
+        if _lacks_its_start(region[page:page + PAGE]):
+            return True
+        if is_near(dump, SEED) or (_is_used(region, page) and any(
                 is_near(word, int.from_bytes(mark, "big")) for mark in SIGNATURES)):
             return True
     return False
