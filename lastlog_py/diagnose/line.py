@@ -23,6 +23,11 @@ __all__ = ["Line", "last_time", "lines_of"]
 _PREFIX = Pattern(r"(?:<(\d{1,4})>)?(?:\[ {0,11}(\d{1,12}\.\d{0,9})\] ?)?"
                   r"(?:\[ {0,11}[TCc]\d{1,10}\] )?")
 
+# The same as nearly every line has it, each digit a 0, by which a prefix that lost some bits is
+# still known.
+_FORM = "<0>[    0.000000]"
+_MOST_WRONG = 4             # characters of it
+
 _MONTH = r"[A-Z][a-z]{2} [ \d]?\d \d\d:\d\d:\d\d(?:\.\d{1,9})?"
 _DATE = (rf"(?:(?:[A-Z][a-z]{{2}} )?{_MONTH}(?: \d{{4}})?"
          r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,:+Z-]{0,16})")
@@ -75,9 +80,32 @@ def _line(line: str) -> Line:
             return Line(None, line, True)
     prefix = _PREFIX.compiled.match(line)
     assert prefix is not None       # everything in it is optional
+    if prefix[2] is None and _is_damaged_prefix(line):
+        return _behind_damage(line)
     return Line(time=float(prefix[2]) if prefix[2] else None,
                 text=line[prefix.end():].rstrip("\r"),
                 user=int(prefix[1] or 0) >= _FIRST_USER_LEVEL)
+
+
+def _is_damaged_prefix(line: str) -> bool:
+    """Whether the line begins with a prefix of which memory lost some bits.
+
+    Numbers are all over a log; what sets the time apart is its point, or else its brackets.
+    """
+    if len(line) < len(_FORM) or (line[9] != "." and line[3] + line[16] != "[]"):
+        return False
+    return sum(char != form and not (char.isdigit() and form in " 0")
+               for char, form in zip(line, _FORM, strict=False)) <= _MOST_WRONG
+
+
+def _behind_damage(line: str) -> Line:
+    """The line whose prefix is damaged; its time, if that is still a number."""
+    time = line[4:len(_FORM) - 1].strip()
+    rest = line[len(_FORM):].removeprefix(" ")
+    caller = _PREFIX.compiled.match(rest)
+    assert caller is not None       # as above
+    return Line(float(time) if time.replace(".", "", 1).isdecimal() else None,
+                rest[caller.end():].rstrip("\r"))
 
 
 def _unwrapped(line: str) -> tuple[str, bool]:
