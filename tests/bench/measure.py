@@ -48,8 +48,8 @@ def compare(ours: Command, reference: Command, wall: bool = False,
             runs: int = RUNS) -> tuple[float, Cost, Cost]:
     """Median ratio of CPU time, or of `wall` time, run by run, and both sides' costs."""
     for command in (ours, reference):
-        _run(command)                                   # fills caches, as on any second call
-    pairs = [(_run(ours)[wall], _run(reference)[wall]) for _ in range(runs)]
+        run(command)                                   # fills caches, as on any second call
+    pairs = [(run(ours)[wall], run(reference)[wall]) for _ in range(runs)]
     return (statistics.median(a / b for a, b in pairs),
             Cost(statistics.median(a for a, _ in pairs), peak(ours)),
             Cost(statistics.median(b for _, b in pairs), peak(reference)))
@@ -81,7 +81,7 @@ def _time(function: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _run(command: Command) -> tuple[float, float]:
+def run(command: Command) -> tuple[float, float]:
     """Seconds of CPU time and of the wall clock that one run takes."""
     if command.before:
         command.before()
