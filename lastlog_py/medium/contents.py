@@ -13,7 +13,7 @@ from . import ramoops
 from .geometry import Geometry
 from .marks import PAGE, any_in
 from .persistent_ram import HEADER_SIZE
-from .reading import Reading, extents_of
+from .reading import Reading, blanked, extents_of
 
 __all__ = ["Contents", "erased", "read"]
 
@@ -48,8 +48,8 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     zones = [(zone.slot.offset, zone.end) for zone in found if zone.used]
     held = _held([*zones, *(span for reading in others for span in _spans(reading))])
     others = [_only(reading, held) for reading in others]
-    rest = _without(region, [span for reading in others for span in _spans(reading)])
-    contents = _ramoops(rest, given, False, recover)
+    region = blanked(region, (span for reading in others for span in _spans(reading)))
+    contents = _ramoops(region, given, False, recover)
     if contents.zones or contents.reading.records:
         others.insert(0, contents.reading)
     return Contents(_together(others), contents.zones)
@@ -101,14 +101,6 @@ def _only(reading: Reading, held: Collection[Span]) -> Reading:
         return reading
     return Reading([record for record in reading.records if record.id in kept],
                    reading.problems if kept else [], kept)
-
-
-def _without(region: bytes, spans: Sequence[Span]) -> bytes:
-    """The region with these blanked."""
-    bare = bytearray(region)
-    for start, end in spans:
-        bare[start:end] = bytes(end - start)
-    return bytes(bare)
 
 
 def _together(readings: Sequence[Reading]) -> Reading:

@@ -7,14 +7,17 @@ is none of these is read as a region, which may hold several formats at once.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured, readable
 from . import contents, crashlog, journal_records, pstorefs, ramoops
 from .compression import TITLE, begins, complaint, unpack
 from .geometry import Geometry
-from .journal import MAGIC, Entry, scan
+from .journal import Entry, Scan, scan
+from .reading import blanked
 
 __all__ = ["read_again", "records"]
 
@@ -86,11 +89,16 @@ def _read_packed(name: str, data: bytes) -> Found:
 
 
 def _read_region(name: str, data: bytes, given: Sequence[Geometry]) -> Found:
-    """A region, the journal behind ramoops' part included."""
-    entries = _journal(data, given)
-    there = contents.read(_without(data, entries), given, recover=True)
+    """A region, the journal behind ramoops' part included.
+
+    The journal's entries are blanked for the others: a log in them is no dump that lost its header.
+    """
+    journal = _journal(data, given)
+    there = contents.read(blanked(data, map(_extent, journal.entries)), given, recover=True)
     bare, problems, _ = there.reading
-    if not (bare or entries or there.zones or ramoops.is_blank(data)):
+    if journal.entries and not (bare or there.zones):
+        problems = []                   # that nothing else is there is no news
+    if not (bare or journal.entries or there.zones or ramoops.is_blank(data)):
         return _read_packed(name, data) if begins(data, 0) else \
             ([], [Problem(name, NOTHING, "error")])
     found = []
@@ -98,35 +106,38 @@ def _read_region(name: str, data: bytes, given: Sequence[Geometry]) -> Found:
         parted = journal_records.part(record) if record.kind == "pmsg" else None
         found += parted.records if parted else [record]
         problems = [*problems, *(parted.problems if parted else [])]
-    for entry in entries:
-        if entry.kind != "boot":
-            where = f"journal, offset {entry.offset}"
-            source = Source("journal", offset=entry.offset, size=len(entry.body), torn=entry.torn)
-            record, problem = journal_records.record_of(entry, source, where)
-            found += [record] if record.id not in {each.id for each in found} else []
-            problems = [*problems, *([problem] if problem else [])]
-    return found, problems
+    written = journal_records.records(journal, _source, "journal")
+    known = {record.id for record in found}
+    return ([*found, *{record.id: record for record in written.records if record.id not in known
+                       }.values()], [*problems, *written.problems])
 
 
-def _journal(data: bytes, given: Sequence[Geometry]) -> list[Entry]:
+def _source(entry: Entry) -> Source:
+    return Source("journal", offset=entry.offset, size=len(entry.body), torn=entry.torn)
+
+
+def _journal(data: bytes, given: Sequence[Geometry]) -> Scan:
     """What is in the journal; what is in a zone of ramoops, pmsg's for one, is left to that."""
-    if MAGIC not in data:
-        return []
-    used = [(zone.slot.offset, zone.end) for zone in ramoops.find_zones(data, given)[0]]
-    return [entry for entry in scan(data).entries
-            if not any(start <= (entry.offset or 0) < end for start, end in used)]
+    found = scan(data, most=journal_records.MOST_ENTRIES)
+    if not found.entries:
+        return found
+    used = sorted((zone.slot.offset, zone.end) for zone in ramoops.find_zones(data, given)[0])
+    inside = {entry.offset for entry in found.entries if _is_within(used, entry.offset or 0)}
+    found.entries = [entry for entry in found.entries if entry.offset not in inside]
+    found.problems = [problem for problem in found.problems if problem[0] not in inside]
+    return found
 
 
-def _without(data: bytes, entries: list[Entry]) -> bytes:
-    """The region with the journal's entries blanked: a log in them is no dump that lost its
-    header."""
-    if not entries:
-        return data
-    bare = bytearray(data)
-    for entry in entries:
-        start = entry.offset or 0
-        bare[start:start + entry.size] = bytes(entry.size)
-    return bytes(bare)
+def _is_within(spans: Sequence[tuple[int, int]], at: int) -> bool:
+    """Whether `at` is in one of the ordered spans, which do not overlap."""
+    before = bisect_right(spans, at, key=itemgetter(0)) - 1
+    return before >= 0 and at < spans[before][1]
+
+
+def _extent(entry: Entry) -> tuple[int, int]:
+    """Where the entry begins and ends in the region."""
+    offset = entry.offset or 0
+    return offset, offset + entry.size
 
 
 _FORMATS = (Format(_is_pstore, _read_pstore), Format(_is_crashlog, _read_crashlog))

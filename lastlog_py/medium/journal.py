@@ -16,6 +16,8 @@ wrap round the ring's end.
 A whole record is skipped as a whole.  What is left of a broken or overwritten one is searched, and
 must not pass for records: in a stored body nothing begins like one (`escape`).
 
+Memory that is full of broken beginnings is no journal: some of these are kept, and whole records.
+
 On the hot path: imports zlib only.
 """
 
@@ -23,16 +25,25 @@ from __future__ import annotations
 
 import zlib
 
-__all__ = ["LINE", "MAGIC", "MOST_HEADER", "MOST_NUMBER", "Entry", "Scan", "beyond_share",
-           "encode", "escape", "gaps", "largest", "place", "room_for", "scan", "unescape"]
+__all__ = ["LINE", "MAGIC", "MOST_DAMAGED", "MOST_HEADER", "MOST_NUMBER", "Entry", "Scan",
+           "beyond_share", "encode", "escape", "gaps", "largest", "place", "room_for", "scan",
+           "unescape"]
 
 MAGIC = b"====lastlog "
 LINE = 64                           # bytes of a cache line
 MOST_HEADER = 384                   # bytes that the first line can have, at most
 MOST_LABEL = 192                    # bytes of it, as encoded
 MOST_NUMBER = 10 ** 15 - 1          # no sequence or boot number is larger
+MOST_DAMAGED = 1024                 # records with a damaged header that are kept
 DAMAGED = "a record whose header is damaged"
+TORN = ("a record is torn: it was being written when the router went down, or the memory lost some "
+        "of it")
+HEADLESS = "a record's header is damaged; what can be read of it is shown"
+ONLY_WHOLE = (f"{MOST_DAMAGED} records before this have damaged headers: of others like them, "
+              "nothing is shown")
 _GZIP = b"\x1f\x8b"
+_CHECKSUM = b" head="                # and 8 digits, at the end of the first line
+_LAST = len(_CHECKSUM) + 8
 
 
 class Entry:
@@ -115,25 +126,47 @@ def room_for(length: int) -> int:
 # --- reading
 
 
-def scan(ring: bytes, line: int = LINE) -> Scan:
-    """Everything in `ring`, whole or not.  Never raises.
+def scan(ring: bytes, line: int = LINE, most: int | None = None) -> Scan:
+    """Everything in `ring`, whole or not, but damaged headers beyond MOST_DAMAGED.  Never raises.
 
     line: to multiples of what records are padded; 1 for text of /dev/pmsg0, where they are not.
+    most: how many records are looked at, from the ring's start; None: all.
     """
     found = Scan()
+    damaged = 0
     at = ring.find(MAGIC)
     while at >= 0:
+        if len(found.entries) == most:
+            found.problems.append((at, f"{most} records are before this; no more are looked at"))
+            break
         entry, end = _entry_at(ring, at)
         _settle(entry, ring, at, end, line)
-        if entry.torn:
-            found.problems.append((at, "a record's header is damaged; what can be read of it is "
-                                   "shown" if not entry.sequence else "a record is torn: it was "
-                                   "being written when the router went down, or the memory lost "
-                                   "some of it"))
         found.entries.append(entry)
+        if entry.torn:
+            found.problems.append((at, TORN if entry.sequence else HEADLESS))
+        damaged += not entry.sequence
         at = ring.find(MAGIC, end)
+        if at >= 0 and damaged >= MOST_DAMAGED:
+            found.problems += [(at, ONLY_WHOLE)] if not entry.sequence else []
+            at = _undamaged(ring, at)
     found.entries.sort(key=lambda entry: entry.sequence)
     return found
+
+
+def _undamaged(ring: bytes, at: int) -> int:
+    """Where behind `at` the next record with an undamaged first line begins; -1: nowhere.
+
+    Lines are found by how they end, which garbage has less often than how they begin.
+    """
+    end = ring.find(_CHECKSUM, at)
+    while end >= 0:
+        feed = end + _LAST
+        if ring[feed:feed + 1] == b"\n":
+            start = ring.rfind(MAGIC, max(at, feed - MOST_HEADER), end)
+            if start >= 0 and _header(ring[start:feed]):
+                return start
+        end = ring.find(_CHECKSUM, end + 1)
+    return -1
 
 
 def _settle(entry: Entry, ring: bytes, at: int, end: int, line: int) -> None:
@@ -141,7 +174,7 @@ def _settle(entry: Entry, ring: bytes, at: int, end: int, line: int) -> None:
     padded = end if line == 1 else (end // line + 1) * line
     entry.offset = at
     entry.size = min(padded, _next(ring, end, padded + len(MAGIC) - 1)) - at
-    entry.checksum = zlib.crc32(ring[at:at + entry.size])
+    entry.checksum = zlib.crc32(memoryview(ring)[at:at + entry.size])
 
 
 def _entry_at(ring: bytes, at: int) -> tuple[Entry, int]:
@@ -152,15 +185,15 @@ def _entry_at(ring: bytes, at: int) -> tuple[Entry, int]:
         return _headless(ring, at)
     entry, size, checksum = header
     start = feed + 1
-    stored = ring[start:_next(ring, start, start + size)]
-    if len(stored) == size and zlib.crc32(stored) == checksum:
-        entry.body = unescape(stored)
-        return entry, start + size + (ring[start + size:start + size + 1] == b"\n")
+    end = _next(ring, start, start + size)
+    if end == start + size and zlib.crc32(memoryview(ring)[start:end]) == checksum:
+        entry.body = unescape(ring[start:end])
+        return entry, end + (ring[end:end + 1] == b"\n")
     entry.torn = True
     # The space was zeroed before: where an append was cut short, there are NULs.
-    stored = stored.rstrip(b"\0")
-    entry.body = unescape(stored)
-    return entry, start + len(stored)
+    end = _without_nuls(ring, start, end)
+    entry.body = unescape(ring[start:end])
+    return entry, end
 
 
 def _headless(ring: bytes, at: int) -> tuple[Entry, int]:
@@ -175,11 +208,23 @@ def _headless(ring: bytes, at: int) -> tuple[Entry, int]:
     entry.torn = True
     if ring.startswith(_GZIP, start):               # says itself where it ends
         entry.form = "record"
-        stored = ring[start:end].rstrip(b"\0")
+        end = _without_nuls(ring, start, end)
     else:
-        stored = ring[start:end].partition(b"\0")[0]
-    entry.body = unescape(stored)
-    return entry, start + len(stored)
+        nul = ring.find(b"\0", start, end)
+        end = end if nul < 0 else nul
+    entry.body = unescape(ring[start:end])
+    return entry, end
+
+
+def _without_nuls(ring: bytes, start: int, end: int) -> int:
+    """Where the NULs begin that start..end ends with; `end` if it does not."""
+    while start < end:
+        piece = ring[max(start, end - MOST_HEADER):end]
+        kept = len(piece.rstrip(b"\0"))
+        end -= len(piece) - kept
+        if kept:
+            break
+    return end
 
 
 def _next(ring: bytes, at: int, end: int) -> int:
@@ -193,7 +238,7 @@ def _header(line: bytes) -> tuple[Entry, int, int] | None:
 
     Keys and versions that are not known here change nothing about the others.
     """
-    said, _, checksum = line.rpartition(b" head=")
+    said, _, checksum = line.rpartition(_CHECKSUM)
     if len(checksum) != 8 or b"%08x" % zlib.crc32(said) != checksum:
         return None
     said, _, label = said.partition(b' label="')

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import archive_file
 from ..errors import visible
 from ..record import KINDS, Boot, Problem, Record, Source, captured
-from .journal import Entry, scan
+from .journal import Entry, Scan, scan
+from .reading import MOST_RECORDS, too_many
 
-__all__ = ["Parted", "part", "record_of"]
+__all__ = ["MOST_ENTRIES", "Parted", "part", "record_of", "records"]
+
+MOST_ENTRIES = 1 << 16          # that are looked at; a journal has hundreds
 
 
 class Parted(NamedTuple):
-    """A pmsg record taken apart."""
+    """A journal, or a pmsg record, taken apart."""
 
     records: list[Record]       # what lastlog wrote, oldest first; then what remains, if anything
     problems: list[Problem]
+
+
+def records(found: Scan, source: Callable[[Entry], Source], where: str) -> Parted:
+    """The newest MOST_RECORDS of what was found, and what is wrong with them.
+
+    Boots are the ledger's, and left out.  source: of an entry's record.  where: for the problems.
+    """
+    entries = [entry for entry in found.entries if entry.kind != "boot"]
+    shown = entries[-MOST_RECORDS:]
+    silent = {entry.offset for entry in found.entries} - {entry.offset for entry in shown}
+    parted = Parted([], [Problem(f"{where}, offset {offset}", what, "warning")
+                         for offset, what in found.problems if offset not in silent])
+    for entry in shown:
+        record, problem = record_of(entry, source(entry), f"{where}, offset {entry.offset}")
+        parted.records.append(record)
+        parted.problems.extend([problem] if problem else [])
+    parted.problems.extend(too_many(where, len(entries)))
+    return parted
 
 
 def record_of(entry: Entry, source: Source, where: str) -> tuple[Record, Problem | None]:
@@ -53,17 +75,11 @@ def part(whole: Record) -> Parted | None:
     None: there are none.  Boots are the ledger's, and left out.
     """
     text = whole.text.encode() if whole.raw is None else whole.raw
-    found = scan(text, 1)
+    found = scan(text, 1, MOST_ENTRIES)
     if not found.entries:
         return None
-    parted = Parted([], [Problem(f"pmsg, offset {offset}", what, "warning")
-                         for offset, what in found.problems])
-    for entry in found.entries:
-        if entry.kind != "boot":
-            source = whole.source._replace(size=len(entry.body), torn=entry.torn)
-            record, problem = record_of(entry, source, f"pmsg, offset {entry.offset}")
-            parted.records.append(record)
-            parted.problems.extend([problem] if problem else [])
+    parted = records(found, lambda entry: whole.source._replace(size=len(entry.body),
+                                                                torn=entry.torn), "pmsg")
     rest = _rest(text, found.entries)
     if rest.strip(b"\0 \t\r\n"):
         parted.records.append(captured("pmsg", rest, whole.source, time=whole.time))

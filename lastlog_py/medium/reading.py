@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..record import Problem, Record
 
-__all__ = ["MOST_RECORDS", "Reading", "extents_of", "too_many"]
+__all__ = ["MOST_RECORDS", "Reading", "blanked", "extents_of", "too_many"]
 
 MOST_RECORDS = 1024             # a region has tens; more are noise, or made to keep us busy
 
@@ -32,6 +32,19 @@ def extents_of(records: Sequence[Record], header: int = 0) -> dict[str, list[tup
         place = (record.source.offset or 0, header + record.source.size)
         extents.setdefault(record.id, []).append(place)
     return extents
+
+
+def blanked(region: bytes, spans: Iterable[tuple[int, int]]) -> bytes:
+    """The region with these spans, offset and end in bytes, zeroed."""
+    ordered = sorted(spans)
+    whole = memoryview(region)
+    zeros = memoryview(bytes(max((end - start for start, end in ordered), default=0)))
+    pieces, at = [], 0              # views: the region is copied once
+    for start, end in ordered:
+        if end > at:
+            pieces += [whole[at:start], zeros[:end - max(at, start)]]
+            at = end
+    return b"".join([*pieces, whole[at:]]) if pieces else region
 
 
 def too_many(where: str, count: int) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 import zlib
 
 import pytest
@@ -13,6 +14,7 @@ from lastlog_py.medium import journal
 from lastlog_py.medium.journal import (
     LINE,
     MAGIC,
+    MOST_DAMAGED,
     MOST_HEADER,
     Entry,
     encode,
@@ -121,6 +123,37 @@ def test_many_broken_beginnings_are_quick() -> None:
     """No work that grows with the square of what is claimed."""
     entry = encode(Entry("log", bytes(10 ** 6), 1))[:200].partition(b"\n")[0] + b"\n"
     assert len(scan(entry.ljust(192, b"\0") * 20000).entries) == 20000
+
+
+@pytest.mark.parametrize("broken", [MAGIC, MAGIC.ljust(64, b"x"), MAGIC + b"\n", MAGIC + b" head=",
+                                    MAGIC + b"x head=00000000\n", MAGIC + b"\n\x1f\x8b"])
+def test_of_many_damaged_headers_some_are_kept_and_whole_records_behind_them(
+        broken: bytes) -> None:
+    whole, later = encode(Entry("log", b"whole", 7)), encode(Entry("log", b"later", 8))
+    ring = broken * (2 * MOST_DAMAGED) + whole + broken * 99 + later
+    found = scan(ring)
+    assert [entry.sequence for entry in found.entries] == [0] * MOST_DAMAGED + [7, 8]
+    assert [entry.body for entry in found.entries[-2:]] == [b"whole", b"later"]
+    left_out = [offset for offset, what in found.problems if str(MOST_DAMAGED) in what]
+    assert left_out == [MOST_DAMAGED * len(broken)]
+
+
+def test_no_more_records_are_looked_at_than_was_asked_for() -> None:
+    ring = b"".join(encode(log(number)) for number in range(5))
+    found = scan(ring, most=3)
+    assert len(found.entries) == 3 and found.entries[0].body == log(0).body
+    assert [offset for offset, _ in found.problems] == [ring.find(MAGIC, ring.find(log(2).body))]
+    assert scan(ring, most=5).problems == []
+
+
+@pytest.mark.parametrize("start", [b"\n", b"\n\x1f\x8b", b"x" * 500])
+def test_what_a_damaged_record_holds_is_copied_once(start: bytes) -> None:
+    ring = MAGIC + start + b"body" * (1 << 18) + bytes(1 << 20)
+    tracemalloc.start()
+    (entry,) = scan(ring).entries
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert entry.body.endswith(b"body") and peak < 1.1 * (1 << 20)
 
 
 @pytest.mark.parametrize("damage", [
