@@ -15,6 +15,8 @@ from .site import Site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .config import Config
 
 __all__ = ["main"]
@@ -174,7 +176,19 @@ def cache_name(command: str, as_json: bool) -> str:
 
 def write(output: bytes) -> None:
     """Print `output` and a line feed."""
+    write_all([output])
+
+
+def write_all(pieces: Iterable[bytes]) -> None:
+    """Print the pieces, one behind the other, and a line feed unless there is one."""
     sys.stdout.flush()
-    output += b"" if output.endswith(b"\n") else b"\n"
+    piece = b""
+    for piece in pieces:
+        _put(piece)
+    if not piece.endswith(b"\n"):
+        _put(b"\n")
+
+
+def _put(output: bytes) -> None:
     while output:
         output = output[posix.write(1, output):]

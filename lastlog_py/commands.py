@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from . import __version__, backtracing, cache, harvest, printing, service, store
 from .archive_file import is_id
-from .cli import cache_name, system_log, write
+from .cli import cache_name, system_log, write, write_all
 from .config import Config, load
 from .errors import LastlogError, unexpected
 from .medium.geometry import Geometry, parity_bytes
 from .record import KINDS
 
-__all__ = ["failed", "run"]
+__all__ = ["failed", "in_json", "run"]
 
 Reply = dict[str, Any]
+PIECE = 1 << 16                 # characters of a text that are written at once
 GEOMETRY = ("record", "console", "ftrace", "pmsg")
 
 
@@ -47,16 +48,47 @@ def _carry_out(asked: argparse.Namespace, config: Config, as_json: bool) -> int:
     bare = asked.command in ("status", "list") and not (asked.kind or asked.limit is not None)
     stamp = cache.fingerprint(config) if bare else ""
     reply, failures = asked.call(config, asked)
-    output = _json(reply) if as_json else _for_people(asked, reply)
+    pieces = in_json(reply) if as_json else [_for_people(asked, reply)]
     if bare:
-        cache.remember(config, cache_name(asked.command, as_json), stamp, output)
-    write(output)
+        pieces = [b"".join(pieces)]
+        cache.remember(config, cache_name(asked.command, as_json), stamp, pieces[0])
+    write_all(pieces)
     return 1 if failures else 0
 
 
-def _json(reply: Reply) -> bytes:
-    """For a terminal too, so in ASCII: no control character of a log reaches it."""
-    return json.dumps(reply).encode()
+def in_json(reply: Reply) -> Iterator[bytes]:
+    """What json.dumps makes of it, record by record, and a record's text piece by piece: a
+    character of a byte or two takes six there.
+
+    For a terminal too, so in ASCII: no control character of a log reaches it.
+    """
+    held = ""
+    for piece in _pieces(reply):
+        held += piece
+        if len(held) >= PIECE:
+            yield held.encode()
+            held = ""
+    yield held.encode()
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            yield ", " if number else "["
+            yield from _pieces(each)
+        yield "]" if value else "[]"
+    elif isinstance(value, dict) and ("records" in value or "text" in value):
+        for number, (name, each) in enumerate(value.items()):
+            yield f'{", " if number else "{"}"{name}": '
+            yield from _pieces(each)
+        yield "}"
+    elif isinstance(value, str):
+        yield '"'
+        for at in range(0, len(value), PIECE):
+            yield json.dumps(value[at:at + PIECE])[1:-1]
+        yield '"'
+    else:
+        yield json.dumps(value)
 
 
 def _for_people(asked: argparse.Namespace, reply: Reply) -> bytes:
@@ -68,7 +100,7 @@ def _for_people(asked: argparse.Namespace, reply: Reply) -> bytes:
 def failed(error: LastlogError, as_json: bool) -> int:
     """Say what is wrong; the exit status."""
     if as_json:
-        write(_json(error.reply()))
+        write(b"".join(in_json(error.reply())))
     else:
         print(printing.safe(f"lastlog: {error.message} {error.hint}".strip()), file=sys.stderr)
     return 1

@@ -137,14 +137,11 @@ def readable(body: bytes) -> str:
     return body.decode("utf-8", "replace")
 
 
-def _is_clean(body: bytes) -> bool:
-    """Whether `readable` changes nothing.  Most bodies are ASCII, which is known without a copy."""
-    if b"\0" in body:
-        return False
-    try:
-        return body.isascii() or bool(body.decode())
-    except UnicodeDecodeError:
-        return False
+def _is_clean(body: bytes, text: str) -> bool:
+    """Whether `readable` changed nothing: it put no U+FFFD that was not there.  Not by decoding
+    once more, which takes as much memory again."""
+    return b"\0" not in body and (text.isascii() or
+                                  text.count("\ufffd") == body.count(b"\xef\xbf\xbd"))
 
 
 def clock_was_set(time: float | None) -> bool:
@@ -162,7 +159,7 @@ def captured(kind: str, body: bytes, source: Source, *, time: float | None = Non
     """
     name = record_id(kind, body, time, raw or b"")
     text = readable(body)
-    if raw is None and not _is_clean(body):
+    if raw is None and not _is_clean(body, text):
         raw = body
     return Record(id=name, kind=kind, text=text, source=source, time=time,
                   time_trusted=clock_was_set(time), raw=raw)

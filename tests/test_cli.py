@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lastlog_py import __version__, cli
+from lastlog_py import __version__, cli, commands, service
 from tests import memory, samples, zones
 from tests.machine import Machine
 
@@ -139,6 +140,35 @@ def test_json_for_a_terminal_is_ascii(lastlog: Any, tmp_path: Path) -> None:
     file = tmp_path / "dmesg-ramoops-0"
     file.write_bytes("Panic#1 Part1\n<0>[    1.0] \u009b31m\u202e\n".encode())
     assert lastlog("decode", file, "--json").out.isascii()
+
+
+TEXTS = ["", "plain\n", "\ufffd" * (2 * commands.PIECE + 1), "a\U0001f600\"\\\x1b" * commands.PIECE]
+
+
+@pytest.mark.parametrize("reply", [
+    {}, {"records": [], "problems": []}, {"error": {"code": "io", "message": "x", "hint": ""}},
+    {"records": [{"id": "k", "text": text, "source": {"zone": None, "torn": False},
+                  "kernel": {"trace": [{"function": "f"}], "oom": None}} for text in TEXTS],
+     "problems": [{"where": "\u00e9", "what": "x", "severity": "info"}] * 3}])
+def test_json_in_pieces_is_what_json_makes_of_it(reply: dict[str, Any]) -> None:
+    assert b"".join(commands.in_json(reply)) == json.dumps(reply).encode()
+
+
+def test_json_of_a_long_text_takes_little_memory() -> None:
+    """In one piece it would be six times the text's characters."""
+    reply = {"records": [{"id": "k", "text": "\ufffd" * (1 << 22)}], "problems": []}
+    tracemalloc.start()
+    length = sum(map(len, commands.in_json(reply)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert length > 6 << 22 and peak < 1 << 22
+
+
+def test_decode_prints_what_service_says_of_a_dump(lastlog: Any, tmp_path: Path) -> None:
+    file = tmp_path / "some.bin"
+    file.write_bytes(samples.region(C12))
+    said = lastlog("decode", file, "--json")
+    assert said.out == json.dumps(service.decode([str(file)])) + "\n"
 
 
 def test_selftest(lastlog: Any, machine: Machine) -> None:

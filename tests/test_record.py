@@ -65,6 +65,8 @@ def test_time_and_kind_are_content_but_the_place_is_not() -> None:
 def test_bytes_that_text_cannot_stand_for_are_kept() -> None:
     assert captured("pmsg", b"l\x07\x00\xff", Source("ramoops")).raw == b"l\x07\x00\xff"
     assert captured("pmsg", "Gr\u00fc\u00dfe\n".encode(), Source("ramoops")).raw is None
+    assert captured("pmsg", b"\xef\xbf\xbd", Source("ramoops")).raw is None      # U+FFFD itself
+    assert captured("pmsg", b"\xef\xbf\xbd\xf0\xef\xbf\xbd", Source("ramoops")).raw is not None
 
 
 def test_a_clock_nobody_set_is_not_trusted() -> None:
@@ -76,3 +78,10 @@ def test_a_clock_nobody_set_is_not_trusted() -> None:
 def test_text_never_holds_nul(body: bytes) -> None:
     assert "\0" not in readable(body)
     assert readable(body).encode().decode() == readable(body)
+
+
+@given(st.lists(st.sampled_from([b"\xef\xbf\xbd", b"\xef", b"\xbf", b"\xbd", b"\xf0\x9f", b"\0", b"a",
+                                 b"\xc3\xa9", b"\xed\xa0\x80"]), max_size=9).map(b"".join))
+def test_raw_is_kept_where_the_text_cannot_stand_for_it(body: bytes) -> None:
+    record = captured("pmsg", body, Source("ramoops"))
+    assert (record.raw is None) == (record.text.encode() == body and b"\0" not in body)
