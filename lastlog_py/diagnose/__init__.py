@@ -11,7 +11,7 @@ from ..errors import visible
 from ..record import Record
 from . import kernel_log, signature, title
 from .crash import group
-from .line import last_time, lines_of
+from .line import ends_of, last_time, lines_of
 
 __all__ = ["explain", "explain_all", "panic_told", "signature_text"]
 
@@ -57,7 +57,7 @@ def signature_text(record: Record) -> str | None:
 
 def _panics(record: Record) -> list[_Said]:
     """The lines of its text that tell of a panic."""
-    lines = (line for line in record.text.split("\n") if _PANIC in line)
+    lines = (line for line in ends_of(record.text).split("\n") if _PANIC in line)
     return [(line.time, line.text) for line in lines_of("\n".join(lines))
             if line.text.startswith(_PANIC)]
 

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 
 from ..record import Record
+from .line import ends_of
 from .pattern import Pattern
 
 __all__ = ["group"]
@@ -91,7 +92,7 @@ def _keys_of_panic(panic: Record, ends: Collection[str | None]) -> Iterator[_Key
     numbers = ("any", "unnumbered" if number is None else number)
     lost = panic.kernel.cause == "other"
     faults = {panic.signature, "lost" if lost else None} - {None}
-    lines = {line for line in panic.text.split("\n") if line in ends}
+    lines = {line for line in ends_of(panic.text).split("\n") if line in ends}
     return product(numbers, faults, lines | {"any", "damaged" if _damaged(panic) else "any"})
 
 
@@ -112,7 +113,7 @@ def _uptime(record: Record) -> float:
 
 def _last_line(record: Record) -> str | None:
     """The last line with a time stamp."""
-    lines = reversed(record.text.rstrip().split("\n"))
+    lines = reversed(ends_of(record.text).rstrip().split("\n"))
     return next((line for line in lines if _STAMPED.match(line)), None)
 
 

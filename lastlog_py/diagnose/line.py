@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .pattern import Pattern
 
-__all__ = ["Line", "last_time", "lines_of"]
+__all__ = ["Line", "ends_of", "last_time", "lines_of"]
 
 # The level, the time stamp, the caller: each may be missing.  "[240.]" is v3.0's on a MIPS
 # without a clock of its own, "[c4]" is how vendors wrote the processor before v5.1.
@@ -49,6 +49,9 @@ _EXTENDED = Pattern(r"(\d{1,4}),\d{1,20},(\d{1,14}),[^;\s]{1,60};", ";")
 # of 1 MiB has more of them; both keep hostile text from costing time.
 _LONGEST = 2048
 _FIRST, _LAST = 1000, 12000
+# Characters; no kernel's log ring is larger.  Each line of a dump full of lines would take more
+# memory than the line has characters.
+_BEGINNING, _END = 1 << 20, 4 << 20
 
 _FIRST_USER_LEVEL = 8
 
@@ -63,10 +66,17 @@ class Line(NamedTuple):
 
 def lines_of(text: str) -> list[Line]:
     """The lines that hold something; of very many the first 1000 and the last 12000."""
-    lines = [line for line in text.split("\n") if line]
+    lines = [line for line in ends_of(text).split("\n") if line]
     if len(lines) > _FIRST + _LAST:
         lines = lines[:_FIRST] + lines[-_LAST:]
     return [_line(line[:_LONGEST]) for line in lines]
+
+
+def ends_of(text: str) -> str:
+    """The beginning and the end of a text that is larger than any kernel's log, else all of it."""
+    if len(text) <= _BEGINNING + _END:
+        return text
+    return f"{text[:_BEGINNING]}\n{text[-_END:]}"
 
 
 def _line(line: str) -> Line:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lastlog_py.diagnose.line import Line, last_time, lines_of
+from lastlog_py.diagnose.line import Line, ends_of, last_time, lines_of
 
 LINES = [
     ("<4>[   12.345678] a b", Line(12.345678, "a b")),
@@ -69,3 +69,13 @@ def test_any_text_is_welcome(text: str) -> None:
     lines = lines_of(text)
     assert len(lines) == len([line for line in text.split("\n") if line])
     assert all(line.text in text for line in lines)
+
+
+def test_of_a_text_larger_than_any_log_the_lines_in_the_middle_are_not_made(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lastlog_py.diagnose.line._BEGINNING", 20)
+    monkeypatch.setattr("lastlog_py.diagnose.line._END", 30)
+    text = "".join(f"line {number}\n" for number in range(100, 200))
+    assert [each.text for each in lines_of(text)] == \
+        ["line 100", "line 101", "li", "96", "line 197", "line 198", "line 199"]
+    assert ends_of("x" * 50) == "x" * 50 and len(ends_of("x" * 5000)) == 51
