@@ -6,12 +6,11 @@ LastlogError; what could only partly be read is told in `problems`.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import time as clock
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from . import __version__, archive_file, attribution, boots, cache, ledger, readiness
@@ -435,49 +434,73 @@ def _worth_opening(seen: Survey, cause: str | None) -> str | None:
 
 
 def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
-    """`decode`: the records in files that somebody sent; nothing is stored.
+    """`decode`: the records in files that somebody sent, or in all files of a folder, each once;
+    nothing is stored.
 
     given: the geometry of a region, if it was said.
     """
     from .medium import joining  # nothing else reads files that somebody sent
 
-    files: list[list[Record]] = []
+    bare: list[Record] = []
+    together: list[str] = []            # of each of them: what it is explained with
     problems: list[Problem] = []
-    for path in paths:
+    for path in _files(paths):
         found, wrong = _decode_file(path, given)
-        files.append(found)
+        bare += found
+        together += [_machine_of(path)] * len(found)
         problems += wrong
-    bare = [record for found in files for record in found]
-    whole = {min(group): joining.joined([bare[index] for index in group])
-             for group in joining.groups(bare)}
-    records: list[Record] = []
-    for start, found in zip(itertools.accumulate(map(len, files), initial=0), files, strict=False):
-        records += diagnosed([whole[index] for index in range(start, start + len(found))
-                              if index in whole])
-    once = {record.id: record for record in reversed(records)}      # a region may be there twice
-    return {"records": [to_dict(record._replace(state="file")) for record in records
-                        if once[record.id] is record],
+    whole = joining.once({min(group): joining.joined([bare[index] for index in group])
+                          for group in joining.groups(bare)})
+    explained: dict[int, Record] = {}
+    for machine in dict.fromkeys(together):
+        mine = [index for index in whole if together[index] == machine]
+        explained |= zip(mine, diagnosed([whole[index] for index in mine]), strict=True)
+    return {"records": [to_dict(explained[index]._replace(state="file"))
+                        for index in sorted(explained)],
             "problems": [problem._asdict() for problem in problems]}
+
+
+def _files(paths: Iterable[str]) -> Iterator[str]:
+    """`paths`, of a folder the files in it and below."""
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            yield from (f"{folder.rstrip('/')}/{name}" for name in sorted(names))
+
+
+def _machine_of(path: str) -> str:
+    """What the records of a file are explained with: those of the pstore files beside it, which
+    are of one machine, or those of the file alone."""
+    from .medium import pstorefs  # as above
+
+    folder, name = os.path.split(path)
+    return folder if pstorefs.name_in(name) else path
 
 
 def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], list[Problem]]:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_REGION + 1)
+            stamp = os.fstat(file.fileno()).st_mtime_ns
     except OSError as error:
         return [], [Problem(path, f"it cannot be read: {error.strerror}", "error")]
     if len(data) > MAX_REGION:
         return [], [Problem(path, f"it is larger than any region ({MAX_REGION >> 20} MiB): cut the "
                             "region out of it first, with dd", "error")]
-    found, problems = _decoded(os.path.basename(path), data, given)
+    found, problems = _decoded(os.path.basename(path), data, given, stamp)
     return found, [problem._replace(where=f"{path}: {problem.where}") for problem in problems]
 
 
-def _decoded(name: str, data: bytes,
-             given: Sequence[Geometry]) -> tuple[list[Record], list[Problem]]:
+def _decoded(name: str, data: bytes, given: Sequence[Geometry],
+             stamp: int) -> tuple[list[Record], list[Problem]]:
     """A saved record, as a file or as `zcat` shows it; or a dump, or a core dump's text, packed or
-    with the header that a download from the page has."""
-    from .medium import dump  # nothing else reads files that somebody sent
+    with the header that a download from the page has.
+
+    stamp: when the file was written, in nanoseconds.
+    """
+    from .medium import dump, pstorefs  # nothing else reads files that somebody sent
 
     unpacked = _unpacked(data)
     if unpacked.startswith(archive_file.MAGIC.encode()) or (data and not unpacked):
@@ -487,7 +510,8 @@ def _decoded(name: str, data: bytes,
         unpacked = unpacked.partition(b"\n\n")[2]
     if unpacked.startswith(CORE_DUMP):
         return [captured("coredump", unpacked, Source("core", size=len(unpacked)))], []
-    return dump.records(name.removesuffix(".gz"), unpacked, given)
+    name = pstorefs.name_in(name) or name.removesuffix(".gz")
+    return dump.records(name, unpacked, given, pstorefs.copied_time(name, stamp))
 
 
 def _unpacked(data: bytes) -> bytes:

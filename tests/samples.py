@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import json
 import lzma
-import re
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,10 @@ def kernel_text(name: str, file: str) -> bytes:
 
 def shown(name: str) -> dict[str, str]:
     """What the kernel showed of the sample, as we show it: file -> text.  Without traces, and
-    without streams that it could not unpack; the line on top of a plain dump of pstore_zone
-    ("Oops: Total 2 times") is not in the region."""
+    without streams that it could not unpack."""
     files = {file: kernel_text(name, file) for file in manifest()[name]["kernel_files"]
              if not file.startswith("ftrace") and not file.endswith(".enc.z")}
-    return {file: re.sub(rb"\A\w+: Total \d+ times\n", b"", text)
-            .decode("utf-8", "replace").replace("\0", "\ufffd")
+    return {file: text.decode("utf-8", "replace").replace("\0", "\ufffd")
             for file, text in files.items() if (name, file) not in DIFFERENT}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -499,6 +500,81 @@ def test_decode_shows_a_record_once_that_is_there_twice(tmp_path: Path) -> None:
     file.write_bytes(samples.region("s01_plain") * 2)
     ids = [record["id"] for record in service.decode([str(file), str(file)])["records"]]
     assert ids and len(ids) == len(set(ids))
+
+
+BOTH = ("dmesg-ramoops-0", "dmesg-ramoops-1")         # an oops, and the panic it led to
+
+
+def lay(folder: Path, *files: str, times: bool = False) -> list[str]:
+    """Copies of the kernel's files of a crash; times: with their times, as cp -p makes them."""
+    known = {f"dmesg-ramoops-{each['source']['zone']}": each["time"] for each in
+             service.decode([str(region_of(folder))])["records"] if each["kind"] == "kernel"}
+    for file in files:
+        (folder / file).write_bytes(samples.kernel_file(C12, file))
+        stamp = round(known[file] * 10**6) * 1000 if times else 1795889071_123456789
+        os.utime(folder / file, ns=(stamp, stamp))
+    return [str(folder / file) for file in files]
+
+
+def region_of(folder: Path) -> Path:
+    file = folder / "region.bin"
+    file.write_bytes(samples.region(C12))
+    return file
+
+
+def test_decode_of_a_copied_file_gives_the_record_that_the_region_gives(tmp_path: Path) -> None:
+    whole = service.decode([str(region_of(tmp_path))])["records"]
+    copied = service.decode(lay(tmp_path, *BOTH, times=True))["records"]
+    expected = [each for each in whole if each["kind"] == "kernel"]
+    for key in ("id", "time", "title", "signature", "crash", "text"):
+        assert [each[key] for each in copied] == [each[key] for each in expected]
+
+
+def test_decode_shows_a_dump_once_that_is_in_a_region_and_a_file(tmp_path: Path) -> None:
+    files = [*lay(tmp_path, *BOTH), str(region_of(tmp_path))]
+    records = service.decode(files)["records"]
+    assert [each["id"] for each in records] == [
+        each["id"] for each in service.decode(files[2:])["records"]]
+
+
+def test_decode_explains_the_files_of_a_folder_together(tmp_path: Path) -> None:
+    files = lay(tmp_path, *BOTH)
+    oops, panic = service.decode(files)["records"]
+    assert oops["crash"] == panic["crash"] == panic["id"]
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    apart = [str(other / "dmesg-ramoops-0"), files[1]]
+    (other / "dmesg-ramoops-0").write_bytes(Path(files[0]).read_bytes())
+    oops, panic = service.decode(apart)["records"]
+    assert (oops["crash"], panic["crash"]) == (oops["id"], panic["id"])
+
+
+def test_decode_of_what_systemd_pstore_has_archived(tmp_path: Path) -> None:
+    """/var/lib/systemd/pstore/ID/: the parts under their names, and all of them in dmesg.txt."""
+    lines = zones.log(30).splitlines(keepends=True)[1:]
+    parts = [b"Panic#4 Part%d\n" % number + b"".join(lines[30 - 10 * number:40 - 10 * number])
+             for number in (3, 2, 1)]
+    folder = tmp_path / "1795889071"
+    folder.mkdir()
+    for number, text in zip((3, 2, 1), parts, strict=True):
+        (folder / f"dmesg-efi-17958890710{number}001").write_bytes(text)
+    (folder / "dmesg.txt").write_bytes(b"".join(parts))
+    for asked in ([str(tmp_path)], sorted(map(str, folder.iterdir())), [f"{folder}/"]):
+        (record,) = service.decode(asked)["records"]
+        assert record["text"].encode() == b"Panic#4 Part3\n" + b"".join(lines)
+        assert record["time"] == 1795889071.0 and not record["source"]["torn"]
+    (record,) = service.decode([str(folder / "dmesg.txt")])["records"]
+    assert record["text"].encode() == b"Panic#4 Part3\n" + b"".join(lines)
+
+
+def test_decode_of_several_dumps_in_one_text(tmp_path: Path) -> None:
+    file = tmp_path / "mail.txt"
+    file.write_bytes(b"Oops: Total 2 times\n" + zones.log(9, "Oops#1 Part1")
+                     + zones.log(9, "Panic#2 Part1") + b"\nECC: No errors detected\n")
+    oops, panic = service.decode([str(file)])["records"]
+    assert (oops["kernel"]["reason"], oops["kernel"]["sequence"]) == ("oops", 1)
+    assert panic["text"].encode() == zones.log(9, "Panic#2 Part1")
+    assert panic["source"]["ecc_failed"] == 0
 
 
 @pytest.mark.parametrize("before", [samples.region(C12), b""], ids=["behind ramoops", "alone"])

@@ -6,13 +6,14 @@ is none of these is read as a region, which may hold several formats at once.
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from ..record import Problem, Record, Source, captured, readable
+from ..record import Problem, Record, Source, readable
 from . import contents, crashlog, journal_records, pstorefs, ramoops
 from .compression import TITLE, begins, complaint, unpack
 from .geometry import Geometry
@@ -34,19 +35,21 @@ class Format(NamedTuple):
     """One format that a dump can be in."""
 
     recognise: Callable[[str, bytes], bool]                     # by file name and bytes
-    read: Callable[[str, bytes, Sequence[Geometry]], Found]
+    read: Callable[[str, bytes, float | None], Found]
 
 
-def records(name: str, data: bytes, given: Sequence[Geometry] = ()) -> Found:
+def records(name: str, data: bytes, given: Sequence[Geometry] = (),
+            time: float | None = None) -> Found:
     """The records in `data`, a file called `name` (without its folder), and what is wrong with it.
 
-    given: the region's geometry, if it was said.
+    given: the region's geometry, if it was said.  time: in seconds, of the dump in a file of
+    /sys/fs/pstore, if that is known.
     """
     if not data:
         return [], [Problem(name, "it is empty", "error")]
     for each in _FORMATS:
         if each.recognise(name, data):
-            return each.read(name, data, given)
+            return each.read(name, data, time)
     return _read_region(name, data, given)
 
 
@@ -62,23 +65,36 @@ def read_again(record: Record) -> Record:
                            raw=record.raw if complaint(read) else None)
 
 
+# How a dump's text begins.
+BEGINNING = rb"(?m)^(?:%b)?%b" % (pstorefs.TOTAL, TITLE)
+
+
 def _is_pstore(name: str, data: bytes) -> bool:
-    return pstorefs.parse_name(name) is not None or re.match(TITLE, data) is not None
+    return pstorefs.parse_name(name) is not None or re.match(BEGINNING, data) is not None
 
 
-def _read_pstore(name: str, data: bytes, _given: Sequence[Geometry]) -> Found:
+def _read_pstore(name: str, data: bytes, time: float | None) -> Found:
     if pstorefs.parse_name(name) is None:
-        # A dump's text under a name of somebody's own.
-        return [captured("kernel", data, Source("pstore", size=len(data)))], []
-    record, problem = pstorefs.record_of(name, data, None)
+        return _read_text(name, data)
+    record, problem = pstorefs.record_of(name, data, time)
     return [record] if record else [], [problem] if problem else []
+
+
+def _read_text(name: str, data: bytes) -> Found:
+    """The text of a dump under a name of somebody's own, or of several, or of its parts, one behind
+    the other as systemd-pstore puts them into its dmesg.txt."""
+    starts = [match.start() for match in re.finditer(BEGINNING, data)]
+    found = [pstorefs.record_of("dmesg-unknown", data[start:end], None)
+             for start, end in itertools.pairwise([*starts, len(data)])]
+    return ([record for record, _ in found if record],
+            [problem._replace(where=name) for _, problem in found if problem])
 
 
 def _is_crashlog(_name: str, data: bytes) -> bool:
     return crashlog.is_file(data)
 
 
-def _read_crashlog(_name: str, data: bytes, _given: Sequence[Geometry]) -> Found:
+def _read_crashlog(_name: str, data: bytes, _time: float | None) -> Found:
     return crashlog.read_file(data)[:2]
 
 

@@ -1,4 +1,5 @@
-"""A dump that a backend with small records (efi, erst) stored in several parts, as one record.
+"""A dump that a backend with small records (efi, erst) stored in several parts, as one record;
+and one that is in several files.
 
 Source: fs/pstore/platform.c (pstore_dump).  Each part has a title line of its own; Part1 is the
 newest piece of the log, so they are put together by descending number.  Pure.
@@ -7,15 +8,17 @@ newest piece of the log, so they are put together by descending number.  Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..record import Record, captured
 from .compression import TITLE
+from .pstorefs import EFI
 
-__all__ = ["groups", "joined"]
+__all__ = ["groups", "joined", "once"]
 
-# efi-pstore's ids: (seconds * 100 + part) * 1000 + count (drivers/firmware/efi/efi-pstore.c).
-EFI = 10**5
+# erst's ids: the second when the kernel drew its first one << 32, and a count (cper_next_record_id
+# of drivers/firmware/efi/cper.c).
+ERST = 10**9
 
 
 def groups(records: Sequence[Record]) -> list[list[int]]:
@@ -57,15 +60,37 @@ def joined(records: Sequence[Record]) -> Record:
     return captured("kernel", text.encode(), source, time=first.time, raw=raw)
 
 
+def once(records: Mapping[int, Record]) -> dict[int, Record]:
+    """Each of the records once, the first of each; a dump whose time is not known, as it is not in
+    a copy of the kernel's file, is one with the same text whose time is."""
+    first: dict[str, int] = {}
+    for index, record in records.items():
+        first.setdefault(record.id, index)
+    timed = {_content(record) for record in records.values() if record.time is not None}
+    return {index: record for index, record in records.items() if first[record.id] == index
+            and (record.time is not None or _content(record) not in timed)}
+
+
+def _content(record: Record) -> object:
+    return record.kind, record.text, record.raw
+
+
 def _dump(record: Record) -> object:
     """What the parts of one dump have in common; None: the record is no part of one."""
     reason, number, part = _title(record)
     if record.kind != "kernel" or record.source.medium != "pstore" or not part:
         return None
-    name = record.source.zone or 0
-    written = name // EFI if name > EFI * 10**8 else None
+    written = _written(record.source.zone or 0)
     second = None if record.time is None else int(record.time)
     return reason, number, written, second if written is None else None
+
+
+def _written(name: int) -> int | None:
+    """What a dump's parts have in common in the numbers of their files; None: there is no more
+    in them than a count."""
+    if name >> 32 > ERST:
+        return name >> 32
+    return name // EFI if name > EFI * 10**8 else None
 
 
 def _title(record: Record) -> tuple[str, int, int]:

@@ -39,6 +39,7 @@ class Dump(NamedTuple):
     compressed: bool
     body: bytes
     torn: bool = False          # its header line was lost
+    lead: bytes = b""           # what the kernel shows above the body, if that is plain text
 
 
 def records(body: bytes, source: Source, where: str, capacity: int | None = None,
@@ -191,7 +192,7 @@ def _plain_record(dump: Dump, source: Source, where: str, capacity: int | None,
     full = capacity is not None and source.size >= capacity - LONGEST_LINE
     cut = full and not dump.body.endswith(b"\n")
     source = source._replace(truncated=cut, torn=torn or source.torn)
-    record = captured("kernel", dump.body, source, time=dump.time)
+    record = captured("kernel", dump.lead + dump.body, source, time=dump.time)
     if not torn and not cut:
         return record, None
     what = "the zone was too small: its last bytes are missing" if not torn else \

@@ -32,6 +32,8 @@ PEEK = 512                      # compressed bytes that are enough to see a titl
 MOST_TEXT = 65536               # bytes of a small zone's text
 MOST_BODY = 1 << 20             # bytes
 LAST_REASON = 5                 # of enum kmsg_dump_reason, with room for one more
+# kmsg_dump_reason_str of kernel/printk/printk.c; any other is "Unknown".
+REASONS = {1: "Panic", 2: "Oops", 3: "Emergency", 4: "Shutdown"}
 
 
 class Header(NamedTuple):
@@ -40,12 +42,13 @@ class Header(NamedTuple):
     seconds: int                # s64
     nanoseconds: int            # long
     compressed: int             # bool
+    counter: int                # u32: of dumps for this reason
     reason: int                 # u32: KMSG_DUMP_PANIC is 1, OOPS 2, EMERG 3, SHUTDOWN 4
     size: int
 
 
 # An s64 is aligned to 8 bytes, but for i386, where it is to 4.
-HEADERS = (Header(8, 16, 24, 32, 40), Header(4, 12, 16, 24, 28))
+HEADERS = (Header(8, 16, 24, 28, 32, 40), Header(4, 12, 16, 20, 24, 28))
 LEAST = HEADER_SIZE + HEADERS[-1].size
 
 
@@ -229,7 +232,8 @@ def _dump(data: bytes, zone: Zone, source: Source, where: str,
     if not body.strip(b"\0\xff"):
         return None, None
     compressed = raw[header.compressed:header.compressed + 1] == b"\1"
-    dump = kernel_dump.Dump(_seconds(raw, header, zone.order), compressed, body)
+    dump = kernel_dump.Dump(_seconds(raw, header, zone.order), compressed, body,
+                            lead=b"" if compressed else _total(raw, header, zone.order))
     record, problem = kernel_dump.record_of(
         dump, source._replace(size=header.size + len(body)), where, room)
     if known:
@@ -266,6 +270,13 @@ def _seconds(raw: bytes, header: Header, order: str) -> float | None:
     nanoseconds = [_integer(raw, header.nanoseconds, size, order) for size in (8, 4)]
     sane = [number for number in nanoseconds if number < 10**9]
     return seconds + sane[0] // 1000 / 1e6 if sane and abs(seconds) < 1 << 32 else None
+
+
+def _total(raw: bytes, header: Header, order: str) -> bytes:
+    """The line that the kernel puts above a dump that is not compressed (psz_kmsg_read)."""
+    reason = _integer(raw, header.reason, 4, order)
+    counter = _integer(raw, header.counter, 4, order, signed=True)
+    return f"{REASONS.get(reason, 'Unknown')}: Total {counter} times\n".encode()
 
 
 def _removed(where: str) -> Problem:

@@ -10,22 +10,32 @@ import os
 import re
 from typing import NamedTuple
 
-from ..record import Problem, Record, Source, captured
+from ..record import Problem, Record, Source, captured, clock_was_set
 from .compression import complaint, unpack
 
-__all__ = ["File", "listing", "parse_name", "read", "record_of"]
+__all__ = ["EFI", "TOTAL", "File", "copied_time", "listing", "name_in", "parse_name", "read",
+           "record_of", "seconds"]
 
 # type-backend-id; up to about 3.1x console and ftrace have no id.  ".enc.z": the kernel could not
 # decompress it.
 NAME = (r"(dmesg|mce|console|ftrace|rtas|powerpc-ofw|powerpc-common|pmsg|powerpc-opal)"
         r"-([a-z0-9_]+)(?:-(\d+))?(\.enc\.z)?")
+# How backends call themselves (struct pstore_info.name).
+BACKENDS = "ramoops|efi|efi_pstore|erst|pstore_blk|pstore_zone|mtdpstore|nvram"
 KINDS = {"dmesg": "kernel", "console": "console", "pmsg": "pmsg", "ftrace": "ftrace"}
 
 # Stands at the end of every file of a zone with ECC; kernels before 3.13 or so leave "ECC: " out.
 ECC_NOTICE = (rb"\n(?:ECC: )?(?:No errors detected|"
               rb"(\d+) Corrected bytes, (\d+) unrecoverable blocks)\n\0?\Z")
 
+# What pstore_zone puts above a dump that is not compressed (fs/pstore/zone.c, psz_kmsg_read).
+TOTAL = rb"[A-Z][a-z]+: Total -?\d+ times\n"
+
 MAX_FILE = 4 << 20                  # bytes; no kernel's log ring that a router has is larger
+
+MICRO = 1000                        # nanoseconds: what the headers of dumps are exact to
+# efi-pstore's ids: (seconds * 100 + part) * 1000 + count (drivers/firmware/efi/efi-pstore.c).
+EFI = 10**5
 
 
 class File(NamedTuple):
@@ -46,6 +56,12 @@ def parse_name(name: str) -> File | None:
     return File(KINDS.get(match[1], "log"), match[2], number, match[4] is not None)
 
 
+def name_in(name: str) -> str | None:
+    """The kernel's name of a file in what somebody calls a copy of it: router7-dmesg-efi-1.txt."""
+    match = re.search(rf"(?<![a-z0-9]){NAME}(?![a-z0-9])", name)
+    return match[0] if match and re.fullmatch(BACKENDS, match[2]) else None
+
+
 def listing(folder: str) -> list[str]:
     """The names of the pstore files in `folder`, sorted; empty if it is not there or not mounted.
 
@@ -63,9 +79,41 @@ def read(path: str) -> tuple[bytes, float]:
     Raises OSError.
     """
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE)
-        # Whole microseconds: a float of nanoseconds would round, and differ from the region's.
-        return data, os.fstat(file.fileno()).st_mtime_ns // 1000 / 1e6
+        return file.read(MAX_FILE), seconds(os.fstat(file.fileno()).st_mtime_ns)
+
+
+def seconds(stamp: int) -> float:
+    """The time of the dump in a file of the kernel's with this time, in nanoseconds.
+
+    Whole microseconds: a float of nanoseconds would round, and differ from the region's.
+    """
+    whole, fraction = divmod(stamp, 10**9)
+    if _is_early(fraction):
+        return (whole * 10**6 + fraction) / 1e6
+    return stamp // MICRO / 1e6
+
+
+def _is_early(fraction: int) -> bool:
+    """Whether these nanoseconds are microseconds: kernels before 5.4 or so take the header's number
+    for them."""
+    return fraction < 10**6 and fraction % MICRO != 0
+
+
+def copied_time(name: str, stamp: int) -> float | None:
+    """The time of the dump in a copy of the kernel's file `name` that has this time; None: it may
+    be that of the copying.
+
+    Of the header's time the kernel makes whole microseconds; a clock hardly ever shows some.
+    """
+    file = parse_name(name)
+    if file is None:
+        return None
+    written = (file.number or 0) // EFI
+    if file.backend.startswith("efi") and clock_was_set(written) and written < 1 << 32:
+        return float(written)
+    fraction = stamp % 10**9
+    is_kernels = fraction and (fraction % MICRO == 0 or _is_early(fraction))
+    return seconds(stamp) if is_kernels else None
 
 
 def record_of(name: str, data: bytes, time: float | None) -> tuple[Record | None, Problem | None]:

@@ -12,6 +12,9 @@ from tests import samples
 LINES = samples.kernel_text("s01_plain", "dmesg-ramoops-0").decode().splitlines(keepends=True)
 
 
+SECOND = 1700000777 << 32
+
+
 def part(number: int, lines: list[str], reason: str = "Panic#2", zone: int | None = None,
          time: float | None = 1700000000.5, medium: str = "pstore") -> Record:
     body = f"{reason} Part{number}\n" + "".join(lines)
@@ -23,13 +26,18 @@ def efi(number: int, lines: list[str], second: int = 1700000000) -> Record:
     return part(number, lines, zone=(second * 100 + number) * 1000 + 2, time=None)
 
 
+def erst(number: int, lines: list[str], first: int = 1700000000 << 32) -> Record:
+    """Parts are written one after the other, and take the next numbers."""
+    return part(number, lines, zone=first + number, time=None)
+
+
 def whole(records: list[Record]) -> list[Record]:
     return [joining.joined([records[index] for index in group])
             for group in joining.groups(records)]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-@pytest.mark.parametrize("make", [part, efi])
+@pytest.mark.parametrize("make", [part, efi, erst])
 def test_the_parts_of_a_dump_are_one_record(make: object, order: tuple[int, ...]) -> None:
     body = LINES[1:]
     pieces = [make(3, body[:50]), make(2, body[50:90]), make(1, body[90:])]  # type: ignore[operator]
@@ -55,6 +63,23 @@ def test_a_missing_part_makes_it_torn() -> None:
     captured("console", b"Panic#2 Part2\n", Source("pstore"))])
 def test_what_is_not_of_one_dump(other: Record) -> None:
     assert len(whole([part(1, LINES[9:]), other])) == 2
+
+
+@pytest.mark.parametrize("make", [efi, erst])
+def test_dumps_of_several_boots_are_told_apart_by_their_numbers(make: object) -> None:
+    """erst's count does not begin at 0 with each dump."""
+    again = {efi: 1700000777, erst: SECOND - SECOND % -10**5 - 2}[make]  # type: ignore[index]
+    pieces = [make(2, LINES[1:9]), make(1, LINES[9:]),      # type: ignore[operator]
+              make(1, LINES[9:], again), make(2, LINES[2:9], again)]    # type: ignore[operator]
+    assert [record.text.count("\n") for record in whole(pieces)] == [len(LINES), len(LINES) - 1]
+
+
+def test_a_dump_that_is_in_several_files_is_there_once() -> None:
+    timed, later = part(1, LINES), part(1, LINES, time=1700000777.0)
+    copied, other = part(1, LINES, time=None), part(1, LINES[1:], time=None)
+    records = dict(enumerate([copied, timed, other, timed, later, other]))
+    assert joining.once(records) == {1: timed, 2: other, 4: later}
+    assert joining.once({3: copied, 5: copied}) == {3: copied}
 
 
 def test_what_cannot_be_told_apart_is_left_alone() -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from lastlog_py.medium import pstore_zone
+from lastlog_py.diagnose import explain, explain_all
+from lastlog_py.medium import pstore_zone, pstorefs
 from tests import foreign, samples, zones
 from tests.foreign import PAGE, dump, zone
 
 LOG = zones.log(40, "Oops#1 Part1")
 MACHINES = ("64", "32", "i386")
+TOTAL = b"Panic: Total 1 times\n"       # what the kernel's file of such a dump begins with
 
 
-def test_a_real_block_device_reads_as_its_kernel_showed_it() -> None:
-    """Plain dumps have a line more in the kernel's file, which is not on the medium."""
-    name = "c14_pstore_blk"
+@pytest.mark.parametrize("name", ["c14_pstore_blk", "b04_blk_none"])
+def test_a_real_block_device_reads_as_its_kernel_showed_it(name: str) -> None:
     reading = pstore_zone.read(samples.region(name))
     ours = {f"{'dmesg' if record.kind == 'kernel' else record.kind}-pstore_blk-"
             f"{record.source.zone}": record.text.encode() for record in reading.records}
@@ -40,7 +41,8 @@ def test_every_layout_and_order(machine: str, endian: str, packed: bool, size: i
     assert [(each.kind, each.text.encode(), each.time) for each in found.records] == [
         ("pmsg", b"from a program\n", None),
         ("console", b"[    1.000000] on the console\n", None),
-        ("kernel", LOG, foreign.SECONDS), ("kernel", other, foreign.SECONDS)]
+        *(("kernel", (b"" if packed else TOTAL) + text, foreign.SECONDS)
+          for text in (LOG, other))]
     assert {each.source.medium for each in found.records} == {"pstore_zone"}
 
 
@@ -73,7 +75,8 @@ def test_what_was_removed_is_recovered_on_request(machine: str, packed: bool) ->
         zone("pmsg", b"", filler=b"\xff") + zone("kernel", b"", filler=b"\xff")
     assert pstore_zone.read(data).records == []
     found = pstore_zone.read(data, recover=True)
-    assert [record.text.encode() for record in found.records] == [LOG, b"[    1.000000] gone\n"]
+    assert [record.text.encode().removeprefix(TOTAL) for record in found.records] == [
+        LOG, b"[    1.000000] gone\n"]
     assert all(record.source.recovered for record in found.records)
     assert all("removed" in problem.what for problem in found.problems)
 
@@ -84,7 +87,7 @@ def test_any_byte_of_the_headers_may_be_lost(at: int, packed: bool) -> None:
     data = bytearray(zone("kernel", dump(LOG, packed=packed)) + zone("kernel", dump(LOG + LOG)))
     data[at] ^= 0x11
     found = pstore_zone.read(bytes(data))
-    assert any(record.text.encode().startswith(LOG) for record in found.records)
+    assert any(LOG in record.text.encode() for record in found.records)
 
 
 @pytest.mark.parametrize(("seconds", "nanoseconds", "time"), [
@@ -103,7 +106,34 @@ def test_a_full_zone_keeps_what_fits() -> None:
     assert record.source.truncated and text.startswith(record.text.encode()) and record.text
     assert found.problems[0].severity == "warning"
     plain = dump(text, packed=False)[:PAGE - 12]
-    assert pstore_zone.read(zone("kernel", plain)).records[0].text.encode() == plain[40:]
+    assert pstore_zone.read(zone("kernel", plain)).records[0].text.encode() == TOTAL + plain[40:]
+
+
+@pytest.mark.parametrize(("reason", "counter", "line"), [
+    (1, 7, b"Panic: Total 7 times\n"), (2, 12, b"Oops: Total 12 times\n"),
+    (3, 0, b"Emergency: Total 0 times\n"), (4, 0, b"Shutdown: Total 0 times\n"),
+    (0, 0, b"Unknown: Total 0 times\n"), (9, 0xffffffff, b"Unknown: Total -1 times\n")])
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_line_above_a_plain_dump(machine: str, reason: int, counter: int,
+                                     line: bytes) -> None:
+    for packed in (False, True):
+        data = zone("kernel", dump(LOG, machine, packed=packed, reason=reason, counter=counter))
+        (record,) = pstore_zone.read(data).records
+        assert record.text.encode() == (b"" if packed else line) + LOG
+
+
+@pytest.mark.parametrize("name", ["b01_blk", "b04_blk_none", "b08_i386_blk_none"])
+def test_the_kernels_file_is_the_same_record(name: str) -> None:
+    dumps = [each for each in pstore_zone.read(samples.region(name)).records
+             if each.kind == "kernel"]
+    assert dumps
+    for record in explain_all(dumps):
+        file = f"dmesg-pstore_blk-{record.source.zone}"
+        bare, _ = pstorefs.record_of(file, samples.kernel_file(name, file), record.time)
+        assert bare is not None
+        other = explain(bare)
+        assert (other.id, other.title, other.signature, other.kernel, other.crash) == \
+            (record.id, record.title, record.signature, record.kernel, record.crash)
 
 
 @pytest.mark.parametrize("other", [

@@ -60,6 +60,41 @@ def test_listing_and_reading(tmp_path: Path) -> None:
     assert data == b"Panic#1 Part1\n" and time > 1e9
 
 
+@pytest.mark.parametrize(("stamp", "time"), [
+    (1795889071_654444000, 1795889071.654444), (1795889071_000000000, 1795889071.0),
+    (1795889071_000654444, 1795889071.654444), (1795889071_000000042, 1795889071.000042),
+    (1795889071_654444999, 1795889071.654444), (44_000007000, 44.000007)])
+def test_the_time_of_a_file(stamp: int, time: float) -> None:
+    """Kernels before 5.4 take the header's microseconds for nanoseconds."""
+    assert pstorefs.seconds(stamp) == time
+
+
+@pytest.mark.parametrize(("name", "stamp", "time"), [
+    ("dmesg-ramoops-0", 1795889071_654444000, 1795889071.654444),
+    ("dmesg-ramoops-0", 1795889071_000654444, 1795889071.654444),
+    ("dmesg-ramoops-0", 1795889071_654444123, None),        # a clock's, not a header's
+    ("dmesg-ramoops-0", 1795889071_000000000, None),        # tar and FAT know whole seconds only
+    ("some-name", 1795889071_654444000, None),
+    ("dmesg-efi-179588907102001", 1895889071_654444123, 1795889071.0),
+    ("dmesg-efi_pstore-179588907102001", 0, 1795889071.0),
+    ("dmesg-efi-3", 1895889071_654444123, None),
+    ("dmesg-efi-" + "9" * 40, 0, None)])
+def test_the_time_of_a_copy(name: str, stamp: int, time: float | None) -> None:
+    assert pstorefs.copied_time(name, stamp) == time
+
+
+@pytest.mark.parametrize(("called", "name"), [
+    ("dmesg-ramoops-0", "dmesg-ramoops-0"), ("console-ramoops.txt", "console-ramoops"),
+    ("router7_dmesg-efi-179588907102001.enc.z", "dmesg-efi-179588907102001.enc.z"),
+    ("dmesg-efi_pstore-17 (1).log", "dmesg-efi_pstore-17"),
+    ("powerpc-common-nvram-3.gz", "powerpc-common-nvram-3"), ("rtas-nvram-1", "rtas-nvram-1"),
+    ("powerpc-opal-nvram-4", "powerpc-opal-nvram-4"), ("mce-erst-7681", "mce-erst-7681"),
+    ("ftrace-mtdpstore-0", "ftrace-mtdpstore-0"), ("dmesg-pstore_blk-2", "dmesg-pstore_blk-2"),
+    ("console-log-2024.bin", None), ("dmesg.txt", None), ("xpmsg-ramoops-0", None)])
+def test_a_copy_may_have_a_name_of_its_own(called: str, name: str | None) -> None:
+    assert pstorefs.name_in(called) == name
+
+
 def test_console_files_have_no_time_of_their_own() -> None:
     record, _ = pstorefs.record_of("console-ramoops-0", b"[    1.0] x\n", 1700000000.0)
     assert record is not None and record.time is None and record.kind == "console"
