@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ..record import Problem
@@ -28,6 +29,7 @@ from .persistent_ram import (
 __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
 MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
+MOST_SIGNATURES = 1 << 17           # that are looked at: two for each KiB of 64 MiB
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
@@ -144,8 +146,7 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
         return guessed
     slots = [zone.slot for zone in scanned]
     ecc = zone_ecc.find(region, slots)
-    sizes = (ecc.size,) if ecc else (16, *range(32, 3, -1))
-    ended = [_ended(region, zone, sizes) for zone in scanned]
+    ended = _all_ended(region, scanned, [ecc.size] if ecc else [])
     if ended != slots:
         return _division(region, ended)
     return Division(scanned, slots, None, []) if ecc is None else _division(region, slots)
@@ -172,22 +173,33 @@ def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
     return Division([], [], None, [])
 
 
-def _ended(region: bytes, zone: Zone, sizes: Iterable[int]) -> Slot:
-    """The slot of a zone whose end is not known, as its header's parity shows it: that is last."""
+def _all_ended(region: bytes, zones: Sequence[Zone], sizes: Sequence[int]) -> list[Slot]:
+    """The slots of zones whose ends are not known.  sizes: of parity, if that is known; else the
+    first zones tell them."""
+    first = [_ended(region, zone, sizes or (16, *range(32, 3, -1)))
+             for zone in zones[:MOST_SHOWN]]
+    known = dict.fromkeys(size for _, size in first if size)
+    return [slot for slot, _ in first] + [_ended(region, zone, known)[0]
+                                          for zone in zones[MOST_SHOWN:]]
+
+
+def _ended(region: bytes, zone: Zone, sizes: Iterable[int]) -> tuple[Slot, int]:
+    """The slot of a zone, as its header's parity shows where it ends, for that is last; and the
+    size of the parity, 0 if there is none."""
     slot = zone.slot
     header = region[slot.offset:slot.data]
     for size in sizes:
         at = region.find(header_parity(header, size), zone.end, slot.offset + slot.size)
         if at >= 0:
-            return slot._replace(size=at + size - slot.offset)
-    return slot
+            return slot._replace(size=at + size - slot.offset), size
+    return slot, 0
 
 
 def _scan(region: bytes) -> list[Zone]:
     """The zones that signatures show, in order; stale ones inside another's text do not count."""
     zones: list[Zone] = []
     end = 0
-    for offset, order in signatures(region):
+    for offset, order in islice(signatures(region), MOST_SIGNATURES):
         slot = Slot("?", 0, offset, len(region) - offset)
         zone = zone_at(region, slot, order) if offset >= end else None
         if zone:

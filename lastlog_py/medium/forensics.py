@@ -26,6 +26,7 @@ CONSOLE_LINE = re.compile(rb"(?m)^\[ *(\d+\.\d{6})\]")
 
 PROBED = 4                          # blocks, of which one that parity fits shows a zone
 PARTS = 8                           # into which a place for zones without headers is divided
+MOST_TORN = 512                     # zones without a header line that are looked into
 MOST_RESYNCED = 4                   # zones; each takes a fraction of a second
 
 DAMAGED = "recovered: the header of its zone is damaged"
@@ -180,13 +181,18 @@ def _headless(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: E
     """
     with_header = {zone.slot.offset: zone for zone in zones}
     resynced = 0 if with_header else MOST_RESYNCED
+    tried = 0
     for slot in slots:
         zone = with_header.get(slot.offset)
-        if slot.kind != "kernel" or (zone and (zone.used or not recover)) \
+        if slot.kind != "kernel" or (zone and (zone.used or not recover)) or not is_held(
+                image, slot, ecc) \
                 or bisect_right(shown, slot.offset + slot.size) > bisect_right(shown, slot.offset):
             continue
-        found = list(_torn(image, slot, ecc))
-        if not found and not zone and resynced < MOST_RESYNCED and is_held(image, slot, ecc):
+        tried += 1
+        if tried > MOST_TORN:
+            return
+        found = list(_torn(image, slot, ecc, whole=zone is None))
+        if not found and not zone and resynced < MOST_RESYNCED:
             resynced += 1
             found = _resynced(image, slot, ecc)
         for at, start, end, packed in found:
@@ -204,13 +210,16 @@ class _Torn(NamedTuple):
     packed: bool
 
 
-def _torn(image: bytes, slot: Slot, ecc: Ecc | None) -> Iterator[_Torn]:
+def _torn(image: bytes, slot: Slot, ecc: Ecc | None, whole: bool) -> Iterator[_Torn]:
     """What is in the slot's place: one dump, or, if it was taken for one zone because the headers
-    of several are lost, some."""
+    of several are lost, some.
+
+    whole: look for these, too; parity tells where a zone begins.
+    """
     end = min(len(image), slot.data + max(0, slot.capacity(ecc)))
     step = max(1024, slot.size // PARTS & ~1)
     free = slot.offset
-    for at in [slot.offset, *([] if ecc else range(slot.offset + step, end, step))]:
+    for at in [slot.offset, *(range(slot.offset + step, end, step) if whole and not ecc else ())]:
         data = at + HEADER_SIZE
         beginning = kernel_dump.torn_body(image[data:min(end, data + 2 * kernel_dump.BEGINNING)]) \
             if at >= free and data < end else None

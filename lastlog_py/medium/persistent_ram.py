@@ -7,6 +7,7 @@ crashed kernel's own byte order.  Pure: bytes in, zones out.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
@@ -23,6 +24,8 @@ HEADER_SIZE = 12                    # u32 sig, s32 start, s32 size
 SIGNATURE = 0x43474244              # "DBGC" in little-endian memory
 ORDERS = ("little", "big")
 SIGNATURES = (SIGNATURE.to_bytes(4, "little"), SIGNATURE.to_bytes(4, "big"))    # as in ORDERS
+# Each, with start and size below 64 MiB: memory full of signatures is passed over quickly.
+PATTERNS = (rb"(?s)DBGC(?=.{3}[\0-\3].{3}[\0-\3])", rb"(?s)CGBD(?=[\0-\3].{3}[\0-\3].{3})")
 
 
 class Ecc(NamedTuple):
@@ -152,13 +155,12 @@ def header_is_blank(region: bytes, offset: int) -> bool:
 
 
 def signatures(region: bytes) -> Iterator[tuple[int, str]]:
-    """Where a plain signature stands, and in which byte order; in order of the offsets."""
-    return merge(*(_places(region, *each) for each in zip(SIGNATURES, ORDERS, strict=True)))
+    """Where a plain signature stands before numbers that a zone may have, and in which byte order;
+    in order of the offsets.  At odd ones too: zones are of even sizes, but a dump of memory may
+    begin anywhere."""
+    return merge(*(_places(region, *each) for each in zip(PATTERNS, ORDERS, strict=True)))
 
 
-def _places(region: bytes, wanted: bytes, order: str) -> Iterator[tuple[int, str]]:
-    at = region.find(wanted)
-    while at >= 0:
-        if at % 2 == 0:                 # the driver rounds every zone to an even size
-            yield at, order
-        at = region.find(wanted, at + 1)
+def _places(region: bytes, pattern: bytes, order: str) -> Iterator[tuple[int, str]]:
+    for match in re.finditer(pattern, region):
+        yield match.start(), order

@@ -21,6 +21,7 @@ from .zone_ecc import Repair
 __all__ = ["Contents", "find_zones", "is_blank", "records"]
 
 MOST_UNPACKED = 4                   # times its own size a region may unpack to
+MOST_BEHIND = 64                    # zones behind the dumps that are shown even so
 MOST_NAMED = 8                      # lost blocks that a problem names
 
 
@@ -48,7 +49,7 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     used = [(zone, repair) for zone, repair in zip(zones, repairs, strict=True)
             if zone.used and zone.slot.kind != "ftrace"
             and not (live and zone.slot.kind != "kernel")]
-    for zone, repair in used[:MOST_RECORDS]:
+    for zone, repair in _first(used):
         zone_records, zone_problems = _read(image, zone, repair, left)
         left = max(0, left - sum(map(kernel_dump.cost, zone_records)))
         found += zone_records
@@ -92,6 +93,12 @@ def _read(image: bytes, zone: Zone, repair: Repair,
         return [android_log.record_of(body, source)], problems
     found, others = kernel_dump.records(body, source, where, slot.capacity(zone.ecc), most)
     return found, problems + others
+
+
+def _first(used: Sequence[tuple[Zone, Repair]]) -> list[tuple[Zone, Repair]]:
+    """As many as are shown: of console and pmsg zones, which stand behind the dumps, some too."""
+    behind = [each for each in used[MOST_RECORDS:] if each[0].slot.kind != "kernel"][:MOST_BEHIND]
+    return [*used[:MOST_RECORDS - len(behind)], *behind]
 
 
 def _trace(image: bytes, zones: Iterable[Zone]) -> tuple[Record | None, Problem | None]:

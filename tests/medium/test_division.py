@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import struct
 
 import pytest
 
-from lastlog_py.medium import ramoops
+from lastlog_py.medium import division, kernel_dump, persistent_ram, ramoops, reed_solomon
 from lastlog_py.medium.division import divide
 from lastlog_py.medium.geometry import Geometry
 from lastlog_py.medium.layout import layouts
@@ -142,3 +143,62 @@ def test_a_journal_behind_the_zones_does_not_hide_them() -> None:
         assert [record.kind for record in found[:3]] == ["kernel", "kernel", "console"]
         assert all(record.source.ecc_corrected == 0 and not record.source.torn
                    for record in found[:4])
+
+
+# --- memory made to keep us busy
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[int]:
+    """How often a function is called from now on: the length of the list."""
+    calls: list[int] = []
+    real = getattr(module, name)
+
+    def counting(*args: object, **named: object) -> object:
+        calls.append(1)
+        return real(*args, **named)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls
+
+
+@pytest.mark.parametrize("head", [b"DBGC", b"CGBD", b"DBGC\xff\0\0\xff", b"CGBD\xff\0\0\0"])
+def test_signatures_without_a_zone_behind_them_are_not_looked_at(
+        head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch, division, "zone_at")
+    assert divide(head * (1 << 16), []).zones == [] and len(calls) < 10
+
+
+def test_so_many_damaged_headers_are_looked_at_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(division, "MOST_SIGNATURES", 100)
+    calls = counted(monkeypatch, division, "zone_at")
+    assert divide(struct.pack("<4sII", b"DBGC", 9, 8) * 1000, []).zones == []
+    assert len(calls) == 100
+
+
+def test_empty_zones_are_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = counted(monkeypatch, kernel_dump, "torn_body")
+    assert ramoops.records(zones.zone(4096) * 256, recover=True).records == [] and not calls
+
+
+def test_the_size_of_the_parity_is_learned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zones at no regular distance, each with another header."""
+    region = b"".join(zones.zone(2048 + 2 * (n * n % 97), bytes(n)) for n in range(1, 400))
+    persistent_ram._parity.cache_clear()
+    calls = counted(monkeypatch, reed_solomon, "encode")
+    assert len(divide(region, []).zones) == 399
+    assert len(calls) < 1000
+
+
+def test_what_stands_behind_too_many_dumps_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    dumps = b"".join(zones.zone(1024, zones.dump(zones.log(3), f"17000{n:05}.000042"))
+                     for n in range(1100))
+    region = dumps + zones.zone(1024, CONSOLE[:900]) + zones.zone(1024, b"hello\n" * 90)
+    contents = ramoops.records(region)
+    assert [record.kind for record in contents.records] == ["kernel"] * 1022 + ["console", "pmsg"]
+    assert any("more records" in problem.what for problem in contents.problems)
+
+
+def test_a_zone_at_an_odd_offset_is_found() -> None:
+    zone = zones.zone(4096, zones.dump(LOG[:900]))
+    (found,) = divide(b"x" * 77 + zone, []).zones
+    assert found.slot.offset == 77
