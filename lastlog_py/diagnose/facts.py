@@ -19,17 +19,19 @@ from .symbol import CALLER, PLACE
 
 __all__ = ["boot_facts", "fault_facts", "of_a_program", "oom_facts", "read_errors"]
 
-# Red Hat's kernels put dashes behind the flags.
-_TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)(?: ?-{2,20})?(?: T)?) +"
+# Red Hat's kernels put dashes behind the flags, "--------- -  - " in version 8.
+_TAINT = r"(?:Not tainted|Tainted: (?P<tainted>[A-Z ]{1,40}?)(?: ?-[ -]{1,30})?(?: T)?) +"
 _CODE = r"(?:\[<[^>]{0,20}>\] *){0,2}"      # until v4.9 the address stands before the symbol
 _VALUE = r"(?:[0-9a-f]{8,16}|\([^)]{0,16}\)) "
 
 # "CPU: 0 UID: 0 PID: 1 Comm: init …": UID since v6.12; "Pid: 1, comm: init …" until v3.10.
-# A program calls itself what it likes, "a Not tainted 9.9.9 b": the last such words count.
+# A program calls itself what it likes, "a Not tainted 9.9.9 b": the last such words count.  The
+# line may be cut at some column.
+_TAINT_CUT = r"(?:Not?(?: [a-z]{0,7})?|T(?:a[a-z]{0,5}:?)?[A-Z ]{0,40})$"
 _TASK = Pattern(
     r"CPU: (?P<cpu>\d{1,4}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) Comm: "
     r"(?P<process>.{0,64}(?<! Kdump: loaded)) "
-    rf"(?:Kdump: loaded )?{_TAINT}(?P<release>\d[^ ]{{0,80}})", " Comm: ")
+    rf"(?:Kdump: loaded )?(?:{_TAINT}(?P<release>\d[^ ]{{0,80}})|{_TAINT_CUT})", " Comm: ")
 _OLD_TASK = Pattern(
     r"Pid: (?P<pid>\d{1,10}), comm: (?P<process>.{1,64}) "
     rf"{_TAINT}\(?(?P<release>\d[^ ]{{0,80}})", ", comm: ")
@@ -41,10 +43,12 @@ _FAULT_FACTS = (
     # where the program counter was: x86-64, x86, arm and old arm64, arm64, mips, riscv, powerpc
     Pattern(rf"RIP: 0010:{_CODE}{PLACE}", "RIP: 0010:"),
     Pattern(rf"EIP(?: is at |: (?:0060:)?){_CODE}{PLACE}", "EIP"),
+    Pattern(rf"IP: {_CODE}{PLACE}", "IP: "),        # v2.6.25 to v4.20, behind the first line
     Pattern(rf"PC is at {PLACE}", "PC is at "),
     Pattern(rf"pc : {_CODE}{PLACE}", "pc : "),
     Pattern(rf"epc +: (?:{_VALUE})?{PLACE}", "epc "),
-    Pattern(rf"NIP \[[0-9a-f]{{8,16}}\] {PLACE}", "NIP ["),
+    Pattern(rf"NIP \[[0-9a-fA-F]{{8,16}}\] {PLACE}", "NIP ["),
+    Pattern(rf"ERA: [0-9a-f]{{16}} {PLACE}", "ERA: "),      # loongarch
     Pattern(rf" *pc: [0-9a-f]{{8,16}}: {PLACE}", "pc: "),
     # its bare value, on riscv before v5.12 and where powerpc's log ends too soon
     Pattern(r"s?epc ?: (?P<counter>[0-9a-f]{8,16}) ra : ", " ra : "),
@@ -58,6 +62,8 @@ _FAULT_FACTS = (
     # the bad address: x86 and mips print these lines alone only where it means something
     Pattern(r"CR2: (?P<address>[0-9a-f]{8,16})\s*$", "CR2: "),
     Pattern(r"BadVA +: (?P<address>[0-9a-f]{8,16})\s*$", "BadVA "),
+    # beside the other control registers it is what a page fault left there, or what one before did
+    Pattern(r"CR2: (?P<cr2>[0-9a-f]{8,16}) CR3: ", " CR3: "),
     # what KASAN on x86 adds where a NULL pointer made an address of its own
     Pattern(r"KASAN: null-ptr-deref in range \[(?P<null>0x[0-9a-f]{1,16})-", "KASAN: null-ptr"),
     # arm "(pid: 1, stack limit = …)", mips "(pid: 1, threadinfo=…)"
@@ -94,9 +100,11 @@ _BOOT_FACTS = (
 _KILLED = Pattern(
     r"(?:(?:Memory cgroup )?[Oo]ut of memory(?: \([^)]{0,40}\))?: )?Kill(?:ed)? process "
     r"(?P<pid>\d{1,10}),? (?:UID \d{1,10}, )?\((?P<victim>.{1,64})\)(?P<rest>.*)", " process ")
-_LIMIT = Pattern(r"oom-kill:constraint=CONSTRAINT_MEMCG|Memory cgroup out of memory"
+_LIMIT = Pattern(r"oom-kill:constraint=CONSTRAINT_MEMCG|Memory cgroup out of mem"
+                 r"|Task in \S{1,400} killed as a result of limit of "
                  r"|(?:\[<[0-9a-f]{8,16}>\] |\s)*mem_cgroup_out_of_memory\+",
-                 "CONSTRAINT_MEMCG", "Memory cgroup", "mem_cgroup_out_of_memory")
+                 "CONSTRAINT_MEMCG", "Memory cgroup", " as a result of limit ",
+                 "mem_cgroup_out_of_memory")
 _RSS = Pattern(r"\b(?:anon|file|shmem)-rss:(\d{1,15})kB")
 _CHOSEN = Pattern(r"oom-kill:.*,task=(?P<victim>.{1,64}),pid=(?P<pid>\d{1,10}),uid=(?P<rest>)",
                   "oom-kill:")

@@ -19,11 +19,12 @@ from ..record import Frame, Kernel
 from .facts import boot_facts, fault_facts, of_a_program, oom_facts, read_errors
 from .line import Line, last_time, lines_of
 from .pattern import Pattern
-from .plumbing import below_interrupt, finds_only, informative, waits_only
+from .plumbing import below_interrupt, finds_only, informative, reported, waits_only
 from .reports import MOMENT, Report, close, left_before, reports
 from .rules import HANGS
 from .suspects import Suspect, last_suspect, may_hold_suspects
 from .symbol import PAGE, Place, is_nowhere, place, shortened, traces
+from .wrapped import joined
 
 __all__ = ["Explanation", "explain", "explain_end", "suspect_at_end"]
 
@@ -45,6 +46,7 @@ _SUSPICIOUS_LINES = 300
 
 _NO_CULPRIT = frozenset({"oom", "init-died", "no-root"})
 _OF_A_PLACE = frozenset({"name", "bare", "nowhere", "offset", "module"})
+_PAGE_FAULT = Pattern(r"Oops: (?:Oops: )?[0-9a-f]{4} \[#", "Oops: ")     # of x86
 _OF_REGISTERS = _OF_A_PLACE | {"counter", "caller_name", "caller_bare"}
 # What the report of a sleeping task tells only of the processors, where it tells of them at all.
 _OF_A_PROCESSOR = _OF_A_PLACE | {"cpu", "counter", "address", "process", "pid"}
@@ -63,7 +65,7 @@ class Explanation(NamedTuple):
     message: str | None         # what the panic, or else the report's first line, says;
                                 # None: nothing went wrong, or nothing says what
     seconds: int | None = None  # how long it hung
-    jump: str | None = None     # the address near NULL that it jumped to; None: it did not
+    jump: str | None = None     # the address without code that it jumped to; None: it did not
     unread: str | None = None   # what kind of errors came shortly before init died
     suspect: Suspect | None = None      # the device that failed shortly before
 
@@ -98,12 +100,13 @@ def _suspect_at_end(lines: Sequence[Line]) -> Suspect | None:
 
 def _explained(lines: Sequence[Line]) -> Explanation:
     """What these lines of the kernel say; the uptime is left out."""
+    lines = joined(lines)
     reason, sequence, part = _title(lines)
     found = reports(lines)
     if not sequence and reason == "unknown":
         reason = _reason_without_title(found, lines)
     kernel = _said(Kernel(reason, sequence, part), boot_facts(lines))
-    chosen = _chosen(reason, found, last_time(lines))
+    chosen = _chosen(reason, found, last_time(lines)) if found else _head_lost(reason, lines)
     if not chosen:
         return _without_fault(kernel, lines)
     if chosen.rule and chosen.cause == "other" and "rest" in chosen.rule.after:
@@ -151,12 +154,21 @@ def _chosen(reason: str, found: Sequence[Report], end: float | None) -> Report |
     return _worst_last(found)
 
 
+def _head_lost(reason: str, lines: Sequence[Line]) -> Report | None:
+    """The report that the log begins amid: only its trace is left; None: none is."""
+    end = last_time(lines)
+    last = [line for line in lines[-_SUSPICIOUS_LINES:] if _near(line.time, end)]
+    trace = next(traces(last, begun=True), ())
+    cause = None if reason in ("shutdown", "emergency") else reported(trace)
+    return Report(cause, "rest", "", {}, last) if cause else None
+
+
 def _says_how_it_ended(report: Report, end: float | None) -> bool:
     """Whether of a log of which nothing says that it ends in a crash this may be the crash: no
     program's fault, and nothing that the kernel lived with for long."""
     if report.grade == "abort":
         return False
-    return report.grade != "warning" or _near(report.time, end)
+    return report.grade not in ("warning", "sign") or _near(report.time, end)
 
 
 def _near(time: float | None, end: float | None, seconds: float = _NEAR_END) -> bool:
@@ -165,7 +177,7 @@ def _near(time: float | None, end: float | None, seconds: float = _NEAR_END) -> 
 
 def _worst_last(found: Sequence[Report]) -> Report | None:
     """The last oops, or where there is none, the last hang, and so on."""
-    for grades in (("fatal", "rest"), ("abort",), ("hang",), ("oom",), ("warning",)):
+    for grades in (("fatal", "rest"), ("abort",), ("hang",), ("oom",), ("warning",), ("sign",)):
         same = [report for report in found if report.grade in grades]
         if same:
             return _first_of_chain(same)
@@ -190,10 +202,12 @@ def _may_lead(report: Report, panic: Report) -> bool:
     assert rule is not None
     if report.cut_by_panic and report.grade == "fatal" and not rule.pattern.regex:
         return True
+    if report.grade == "sign" and panic.cause != "other":       # it says no less itself
+        return False
     if not rule.after & {report.grade, report.cause}:
         return False
-    return (close(report, panic, rule.within)
-            and (rule.pid is None or fault_facts(report.lines).get("pid") == str(rule.pid)))
+    pid = None if rule.pid is None else fault_facts(report.lines).get("pid")
+    return close(report, panic, rule.within) and pid in (None, str(rule.pid))
 
 
 def _first_of_chain(found: Sequence[Report]) -> Report:
@@ -209,9 +223,18 @@ def _first_of_chain(found: Sequence[Report]) -> Report:
 
 
 def _says_more(earlier: Report, later: Report) -> bool:
-    """Whether the two are of one hang, and only the earlier report says where."""
-    return (later.cause == earlier.cause == "rcu-stall" and close(earlier, later, MOMENT)
-            and not _says_where(later) and _says_where(earlier))
+    """Whether the two are of one trouble, and only the earlier report says where it is, or whom
+    it cost the life."""
+    if later.cause != earlier.cause or later.cut_by_panic or not close(earlier, later, MOMENT):
+        return False
+    if later.cause == "oom":
+        return _victim(later) is None and _victim(earlier) is not None
+    return (later.cause in ("rcu-stall", "bug") and not _says_where(later)
+            and _says_where(earlier))
+
+
+def _victim(report: Report) -> str | None:
+    return oom_facts(report.lines, None).victim
 
 
 def _says_where(report: Report) -> bool:
@@ -232,7 +255,8 @@ def _told(kernel: Kernel, report: Report) -> Explanation:
     frames = _frames(report)
     where, jump = _culprit(facts)
     where = where or _first_of_whole(report.before, frames)
-    cause = _refined(report.cause, where, facts.get("null", facts.get("address", jump)))
+    told = reported(frames) if (report.cause, report.grade) == ("other", "rest") else None
+    cause = _refined(told or report.cause, where, facts.get("null", facts.get("address", jump)))
     shown = None if cause in _NO_CULPRIT else _shown(where, frames, facts, report)
     kernel = _said(kernel, facts)._replace(
         cause=cause, process=facts.get("process"), pid=_int(facts.get("pid")),
@@ -246,7 +270,9 @@ def _told(kernel: Kernel, report: Report) -> Explanation:
 
 def _frames(report: Report) -> tuple[Frame, ...]:
     """The trace of the report, of a hang the first that says what hung."""
-    found = [*traces(report.lines)] or [*traces(report.panic_lines)]
+    found = ([*traces(report.lines)] or [*traces(report.panic_lines)]
+             or [*traces(report.lines[1:], begun=True)]         # its headline is lost
+             or [*traces(report.panic_lines[1:], begun=True)])
     if not found:
         return ([(), *traces(report.before, begun=True)])[-1]
     if report.cause not in HANGS:
@@ -270,7 +296,10 @@ def _shown(where: Place | None, frames: Sequence[Frame], facts: dict[str, str],
     only = waits_only if report.cause in HANGS else finds_only
     if where and (where.module or not only(where.function)):
         return where
-    return (place(facts, "said_") or _first_place(frames) or where
+    said = place(facts, "said_")
+    if said and (said.module or not finds_only(said.function)):
+        return said
+    return (_first_place(frames) or said or where
             or (place(fault_facts(report.panic_lines)) if report.cause in HANGS else None))
 
 
@@ -298,6 +327,8 @@ def _facts(report: Report) -> dict[str, str]:
         facts = _without(facts, _OF_A_PROCESSOR)
     elif "name" in report.fields or "bare" in report.fields:
         facts = _without(facts, _OF_A_PLACE)
+    if "cr2" in facts and _PAGE_FAULT.match(report.message):
+        facts.setdefault("address", facts["cr2"])
     return {**facts, **report.fields}
 
 
@@ -312,13 +343,18 @@ def _without(facts: dict[str, str], names: frozenset[str]) -> dict[str, str]:
 
 
 def _culprit(facts: dict[str, str]) -> tuple[Place | None, str | None]:
-    """Where the program counter was, or if that is nowhere, who jumped there, and to where."""
+    """Where the program counter was, or if no code is there, who jumped there, and to where."""
     where = Place("0x0", None, None) if "nowhere" in facts else place(facts) or _counter(facts)
-    if where is None or not is_nowhere(where.function):
+    if where is None or not (is_nowhere(where.function) or _is_bad(where.function, facts)):
         return where, None
     caller = place(facts, "caller_")
     known = caller is not None and not is_nowhere(caller.function)
     return caller if known else None, _address(where.function)
+
+
+def _is_bad(bare: str, facts: dict[str, str]) -> bool:
+    """Whether it is the bare address that could not be accessed: there was no code to fetch."""
+    return bare.startswith("0x") and "address" in facts and bare == _address(facts["address"])
 
 
 def _counter(facts: dict[str, str]) -> Place | None:
@@ -339,6 +375,8 @@ def _refined(cause: str, where: Place | None, address: str | None) -> str:
     """The cause, made more precise by what stands further down in the report."""
     if where and where.function == "sysrq_handle_crash":    # a NULL pointer on purpose, until v5.0
         return "sysrq"
+    if cause == "undefined-instruction" and where and finds_only(where.function):
+        return "bug"                                        # x86's, whose first line is lost
     value = _address(address)
     if cause not in ("bad-access", "other", "null-pointer") or value is None:
         return cause

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ..record import Frame
 from .symbol import is_nowhere
 
-__all__ = ["below_interrupt", "base_name", "finds_only", "informative", "is_plumbing"]
+__all__ = ["base_name", "below_interrupt", "finds_only", "informative", "is_plumbing",
+           "reported", "waits_only"]
 
 # What prints and handles the report itself.
 REPORTING = """
@@ -112,12 +113,32 @@ SLEEPING = """
 FINDERS = """
     __list_add_valid* __list_del_entry_valid* list_add_corruption list_del_corruption
     spin_bug spin_dump rwlock_bug bad_page check_preemption_disabled debug_smp_processor_id
-    refcount_* __refcount_* __schedule_bug kasan_* print_report print_address_description*
-    kfence_* __ubsan_* ubsan_epilogue
+    refcount_* __refcount_* __schedule_bug fixup_bug handle_overflow usercopy_warn
+    kasan_* __kasan_* __asan_* __hwasan_* check_memory_region* __sanitizer_cov_* print_report
+    print_address_description*
+    __x86_indirect_thunk_* kfence_* __ubsan_* ubsan_epilogue
     usercopy_abort __check_heap_object __check_object_size fortify_panic __fortify_panic
     schedule_hrtimeout* usleep_range* msleep* do_exit make_task_dead rewind_stack_*
+    warn_alloc* __alloc_pages* __alloc_frozen_pages* alloc_pages* __get_free_pages kmalloc_order*
+    print_circular_bug* print_unlock_* print_usage_bug* print_deadlock_bug* print_bad_*
+    lockdep_rcu_suspicious save_trace mark_lock __lock_acquire lock_acquire lock_release
+    __mutex_unlock* mutex_unlock*
     warn_bogus_irq_restore __might_sleep ___might_sleep __might_resched check_panic_on_oom
 """
+
+# What reports which trouble, for where only its call trace is left of the report.
+REPORTERS = {
+    "out_of_memory": "oom", "check_panic_on_oom": "oom", "mem_cgroup_out_of_memory": "oom",
+    "watchdog_timer_fn": "soft-lockup", "watchdog_overflow_callback": "hard-lockup",
+    "watchdog_hardlockup_check": "hard-lockup", "check_hung_uninterruptible_tasks": "hung-task",
+    "rcu_dump_cpu_stacks": "rcu-stall", "print_cpu_stall": "rcu-stall",
+    "sysrq_handle_crash": "sysrq", "__stack_chk_fail": "stack-corruption",
+    "mount_block_root": "no-root", "mount_root_generic": "no-root",
+    "mce_panic": "bus-error", "do_machine_check": "bus-error", "arm64_serror_panic": "bus-error",
+    "page_fault_oops": "bad-access", "no_context": "bad-access", "__do_kernel_fault": "bad-access",
+    "kernelmode_fixup_or_oops": "bad-access", "bad_page_fault": "bad-access",
+    "__schedule_bug": "bug", "__warn": "warning", "warn_slowpath_common": "warning",
+}
 
 # How a processor waits for a lock: hashed, but of a hang not shown as the place.
 WAITING = """
@@ -170,6 +191,12 @@ def finds_only(function: str) -> bool:
 def waits_only(function: str) -> bool:
     """Whether the function of the kernel itself only waits for what another one does not give."""
     return _WAITING.holds(Frame(function, None, None, True))
+
+
+def reported(frames: Sequence[Frame]) -> str | None:
+    """The cause that the innermost of the functions in a trace reports that report any."""
+    names = (base_name(frame.function) for frame in frames if not frame.module)
+    return next((REPORTERS[name] for name in names if name in REPORTERS), None)
 
 
 def informative(frames: Iterable[Frame]) -> list[Frame]:

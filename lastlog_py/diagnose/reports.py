@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 from .line import Line
@@ -24,6 +23,7 @@ _PANIC = Pattern(r"(?:---\[ end )?Kernel panic - not syncing:(?P<message>.*?)(?:
 _END = "---[ end trace"
 _OTHERS = Pattern(r"CPU\d{1,4}: stopping$", ": stopping")   # what follows is of other processors
 _LONGEST = 2000         # lines of a report
+_HEAD = 40              # lines of its head, from the modules to the registers
 _LEFT = 200             # lines of one whose start is lost
 _MESSAGE = 240          # characters of a message
 
@@ -45,7 +45,8 @@ class Report(NamedTuple):
     cut: bool = False               # of a panic: the log ends amid its message
     panic_lines: Sequence[Line] = ()        # of that panic: it may print the report's trace
     before: Sequence[Line] = ()     # of a panic: what is left of the report it followed from,
-                                    # whose start fell out of the log
+                                    # whose start fell out of the log; of such a report: what is
+                                    # left of it before its registers
 
     @property
     def time(self) -> float | None:
@@ -56,10 +57,12 @@ def reports(lines: Sequence[Line]) -> list[Report]:
     """Every fault and panic the log reports, in order."""
     marks = [*_marks(lines), (len(lines), None)]
     found = []
-    for (start, report), (end, after) in pairwise(marks):
+    for (last, _), (start, report), (end, after) in zip([(0, None), *marks], marks, marks[1:],
+                                                        strict=False):
         if report:
             cut = after is not None and after.grade == "panic"
-            found.append(report._replace(lines=_within_moment(lines[start:end]),
+            before = _head(lines[last:start]) if report.grade == "rest" else ()
+            found.append(report._replace(lines=_within_moment(lines[start:end]), before=before,
                                          cut_by_panic=cut))
     return [report for report in found if not _of_a_program(report)]
 
@@ -121,6 +124,8 @@ def _belongs(report: Report, running: Report | None,
         return True
     if not running or not close(running, report, MOMENT):
         return False
+    if report.grade == "sign":
+        return True
     if running.grade == "fatal":
         return report.grade in ("fatal", "warning", "abort")
     return running.grade == "oom" == report.grade and "trigger" not in report.fields
@@ -133,6 +138,13 @@ def _within_moment(lines: Sequence[Line]) -> Sequence[Line]:
         line for line in lines[:_LONGEST] if line.time is None or line.time - start <= MOMENT]
     others = next((index for index, line in enumerate(soon) if _OTHERS.match(line.text)), None)
     return soon[:others]
+
+
+def _head(before: Sequence[Line]) -> Sequence[Line]:
+    """Of the lines before the registers those that are of the same report: its start is lost."""
+    last = before[-_HEAD:]
+    ends = [number for number, line in enumerate(last) if line.text.startswith(_END)]
+    return last[ends[-1] + 1:] if ends else last
 
 
 def left_before(panic: Report, lines: Sequence[Line]) -> Sequence[Line]:

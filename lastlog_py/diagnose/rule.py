@@ -28,6 +28,7 @@ class Rule(NamedTuple):
                             # the kernel goes on, unless a setting makes it panic;
                             # "abort": fatal if it was the kernel's, which only a fatal line
                             # behind it tells;
+                            # "sign": of a report, or of trouble, of which nothing else is said;
                             # "rest": only worth something if the report's start is lost
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from .pattern import Pattern
 from .rule import PanicRule, Rule, panic
 from .rules_cpu import ARM_DIES, MIPS, POWERPC, RISCV, SHARED, X86, X86_DIES
-from .rules_kernel import BUGS, DIES, HANGING, ODD, OUT_OF_MEMORY, REST
+from .rules_kernel import BUGS, DIES, HANGING, ODD, OUT_OF_MEMORY, REST, SIGNS
 from .symbol import PLACE
 
 __all__ = ["FAULTS", "HANGS", "PANICS", "cut_panic_rule", "fault_rule", "fault_rules",
@@ -23,7 +23,7 @@ __all__ = ["FAULTS", "HANGS", "PANICS", "cut_panic_rule", "fault_rule", "fault_r
 HANGS = frozenset({"soft-lockup", "hard-lockup", "hung-task", "rcu-stall", "watchdog"})
 
 FAULTS: tuple[Rule, ...] = (*X86, *POWERPC, *SHARED, *BUGS, *MIPS, *ARM_DIES, *X86_DIES, *RISCV,
-                            *HANGING, *OUT_OF_MEMORY, *ODD, *DIES, *REST)
+                            *HANGING, *OUT_OF_MEMORY, *ODD, *SIGNS, *DIES, *REST)
 
 _FATAL = ("fatal", "rest")
 

@@ -24,8 +24,10 @@ X86 = (
           "stack guard page was hit"),
     fault("bad-access", r"(?:traps: )?PANIC: double fault", "PANIC: double fault"),
     # kernel/traps.c
-    fault("bad-access", _DIED + r"general protection fault(?:,? (?:probably |maybe )?for "
-          rf"(?:non-canonical )?address {ADDRESS})?.{{0,40}}: [0-9a-f]{{4}} \[#",
+    # what KASAN says first may lack its end of line
+    fault("bad-access", r"(?:kasan: GPF could be caused by .{1,60})?" + _DIED
+          + r"(?:segment-related )?general protection fault(?:,? (?:probably |maybe )?for "
+          rf"(?:non-canonical )?address {ADDRESS}|.{{0,40}}: [0-9a-f]{{4}} \[#)",
           "general protection fault"),
     fault("divide", _DIED + r"divide[ _]error: [0-9a-f]{4} \[#", "divide error: ",
           "divide_error: "),
@@ -45,6 +47,8 @@ X86 = (
 # arm, arm64, mips, riscv: mm/fault.c.  The aborts are printed for programs too, which are killed
 # without a further word; the kernel's own are followed by what it dies of.
 SHARED = (
+    fault("null-pointer", r"(?:CPU (?P<cpu>\d{1,4}) )?Unable to handle kernel NULL pointer(?: "
+          rf"dereference at virtual address {ADDRESS})?", "handle kernel NULL pointer"),
     fault("bad-access", r"(?:CPU (?P<cpu>\d{1,4}) )?Unable to handle kernel .{3,60}? at virtual "
           rf"address {ADDRESS}", "Unable to handle kernel "),
     fault("bus-error", rf"Unhandled fault: .{{0,60}}(?:external abort|SError).{{0,60}}? at "
@@ -127,7 +131,7 @@ POWERPC = (
           r"CPUs (?P<cpu>\d{1,4})", "detected hard LOCKUP on other", grade="hang"),
     # die(): most follow a line above and add nothing
     fault("bug", r"Oops: Exception in kernel mode, sig: 5 \[#", "Oops: Exception in kernel mode"),
-    fault("bus-error", r"Oops: Machine check, sig: \d{1,2} \[#", "Oops: Machine check"),
+    fault("bus-error", r"Oops: [Mm]achine check(?: \d{1,4})?, sig: \d{1,2} \[#", "achine check"),
     fault("bad-access", r"Oops: (?:Kernel access of bad area|Weird page fault"
           r"|Bad kernel stack pointer), sig: \d{1,2} \[#", "Oops: "),
     fault("other", r"Oops: [^,]{1,60}, sig: \d{1,2} \[#", "Oops: "),

@@ -39,6 +39,7 @@ class _Rule(NamedTuple):
 
 
 _CRASH, _SILENCE, _RESTART = "firmware crash", "firmware timeout", "hardware restart"
+_TRANSMIT = "transmit timeout"
 
 _RULES = (
     # "ath10k_pci 0000:01:00.0: firmware crashed! (guid …)", ath11k "firmware crashed: MHI_CB_…"
@@ -46,10 +47,13 @@ _RULES = (
     _Rule(Pattern(rf"{_DEVICE}fatal error received", "fatal error received"), _CRASH),
     _Rule(Pattern(r"remoteproc \S{1,40}: crash detected in \S{0,30}?(?P<driver>[a-z]\w{1,30}): ",
                   "crash detected in "), _CRASH),
-    _Rule(Pattern(rf"{_DEVICE}Microcode [SH]W error detected", "Microcode "), _CRASH),
+    _Rule(Pattern(rf"{_DEVICE}(?:Microcode [SH]W error detected|Start IWL Error Log Dump)",
+                  "Microcode ", "IWL Error Log"), _CRASH),
     _Rule(Pattern(rf"(?:{_PHY})?(?:brcmfmac: )?(?:brcmf_fw_crashed: Firmware has halted"
                   r"|brcmf_sdio_hostmail: mailbox indicates firmware halted"
                   r"|brcmf_sdio_checkdied: firmware trap)", "brcmf_"), _CRASH, "brcmfmac"),
+    _Rule(Pattern(rf"{_DEVICE}(?:FW status = |SER catches error: )", "FW status = ",
+                  "SER catches error"), _CRASH),
     _Rule(Pattern(rf"{_DEVICE}[Ff]irmware (?:error|dump|wakeup failed)", "irmware "), _CRASH),
     # "mt7915e 0000:01:00.0: Message 00005aed (seq 9) timeout", before v5.13 "MCU message 1f (seq 2)
     # timed out"
@@ -67,6 +71,12 @@ _RULES = (
     _Rule(Pattern(r"ath: phy\d{1,3}: (?:Chip reset failed|Unable to reset (?:hardware|channel)"
                   r"|Failed to (?:stop TX DMA|wakeup)|DMA failed to stop)", "ath: phy"), _RESTART,
           "ath9k"),
+    # "mtk_soc_eth 1e100000.ethernet eth0: NETDEV WATCHDOG: CPU: 1: transmit queue 3 timed out";
+    # until v6.8 "NETDEV WATCHDOG: eth0 (mtk_soc_eth): transmit queue 0 timed out"
+    _Rule(Pattern(r"(?P<driver>[a-z][\w-]{1,30}) .{1,60}: NETDEV WATCHDOG: ", "NETDEV WATCHDOG: "),
+          _TRANSMIT),
+    _Rule(Pattern(r"NETDEV WATCHDOG: \S{1,40} \((?P<driver>[\w-]{1,30})\): ",
+                  "NETDEV WATCHDOG: "), _TRANSMIT),
     _Rule(Pattern(rf"{_PHY}[Hh]ardware restart was requested", "ardware restart was requested"),
           _RESTART),
 )

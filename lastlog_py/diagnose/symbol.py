@@ -41,7 +41,8 @@ _FRAME = Pattern(
     + "(?:" + _ADDRESS + r"|(?:\[[0-9a-f]{8,16}\] ){2}"      # powerpc: stack, return address
     + r"|\[[0-9a-f]{8,16}\] [0-9a-f]{8,16} )?(?P<guess>\? )?" + PLACE
     + r"(?P<unreliable> \(unreliable\))?"
-    + r"(?:\(\))?(?: \([A-Z]{1,4}\))*\s*$")     # arm64 v6.10: " (P)" marks the program counter
+    # arm64 v6.10: " (P)" marks the program counter; a symbolizer adds the file and the line
+    + r"(?:\(\))?(?: \([A-Z]{1,4}\))*(?: [\w./-]{1,128}\.[chS]:\d{1,6})?\s*$")
 
 # arm: "[<c010>] (f) from [<c011>] (g+0x10/0x20)"; since v5.15 "f from g+0x10/0x20".
 _CALLEE = (r"\(?(?:(?P<callee_name>[A-Za-z_$][\w.$]{0,511})(?:\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16})?"

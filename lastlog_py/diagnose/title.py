@@ -55,6 +55,11 @@ _FOUND = {
     "sleeping where it must not": ("BUG: sleeping function",),
     "corrupted page": ("BUG: Bad page",),
     "undefined behaviour": ("UBSAN: ",),
+    "transmit queue timed out": ("dev_watchdog", "net/sched/sch_generic.c"),
+    "page allocation failure": (": page allocation ",),
+    "locking error": ("possible circular locking", "possible recursive locking", "unlock balance",
+                      "lock freed", "lock held", "locks held", "inconsistent lock state",
+                      "irq lock inversion"),
 }
 
 # Panics that say only that the fault before them was fatal.
@@ -105,7 +110,7 @@ def _words(explanation: Explanation) -> dict[str, str]:
         "where": where,
         "what": _what(explanation),
         "where_else_words": where or (explanation.message and f": {explanation.message}") or "",
-        "at": f" at {kernel.address}" if kernel.address else "",
+        "at": f" at {kernel.address}" if kernel.address and not explanation.jump else "",
         "cpu": "a processor" if kernel.cpu is None else f"CPU {kernel.cpu}",
         "secs": "" if seconds is None else f" for {seconds} s",
         "who": kernel.process or "a process",

@@ -253,6 +253,8 @@ FIRST_LINES = [
     ("Oops: Kernel access of bad area, sig: 11 [#1]", "bad-access", None),
     ("Oops: Exception in kernel mode, sig: 5 [#1]", "bug", None),
     ("Oops: Machine check, sig: 7 [#1]", "bus-error", None),
+    ("Oops: Machine check 1, sig: 7 [#1]", "bus-error", None),
+    ("Oops: machine check, sig: 7 [#1]", "bus-error", None),
     ("Oops: Unrecoverable exception, sig: 6 [#1]", "other", None),
     ("Machine check in kernel mode.", "bus-error", None),
     ("Data machine check in kernel mode.", "bus-error", None),
@@ -278,7 +280,45 @@ FIRST_LINES = [
     ("UBSAN: array-index-out-of-bounds in drivers/net/a.c:12:3", "warning", None),
     ("do_IRQ: stack overflow: 940", "stack-corruption", None),
     ("do_IRQ(): dd has overflown the kernel stack (cur:c0,sp:c1)", "stack-corruption", None),
+    ("BUG: KASAN: null-ptr-deref in f+0x10/0x20 [m]", "null-pointer", None),
+    ("BUG: KASAN: null-ptr-deref on address           (null)", "null-pointer", None),
+    ("BUG: KMSAN: uninit-value in f+0x10/0x20", "bug", None),
+    ("BUG: KCSAN: data-race in f / g", "bug", None),
+    # what stands alone where the log is cut
+    ("list_add corruption. prev->next should be next (c0), but was c1. (prev=c1).", "bug", None),
+    ("list_del corruption, ffff8881->next is LIST_POISON1 (dead000000000100)", "bug", None),
+    ("refcount_t: underflow; use-after-free.", "warning", None),
+    ("ksoftirqd/0: page allocation failure: order:3, mode:0x40a20(GFP_ATOMIC|__GFP_COMP)",
+     "warning", None),
+    ("swapper: page allocation failure. order:0, mode:0x20", "warning", None),
+    ("a: page allocation stalls for 10000ms, order:0, mode:0x14201ca", "warning", None),
+    ("WARNING: possible circular locking dependency detected", "warning", None),
+    ("[ INFO: possible recursive locking detected ]", "warning", None),
+    ("[ BUG: bad unlock balance detected! ]", "warning", None),
+    ("BUG: MAX_STACK_TRACE_ENTRIES too low!", "warning", None),
+    ("rcu: rcu_sched kthread starved for 6002 jiffies! g2785 f0x0 RCU_GP_WAIT_FQS(5)", "rcu-stall",
+     None),
+    ("mce: [Hardware Error]: CPU 3: Machine Check Exception: 5 Bank 0: b200000080060001",
+     "bus-error", None),
+    # damaged; without its end of line
+    ("Unable to handle kernel NULL pointer derefere\ufffdU\ufffdat virtual address 00000000",
+     "null-pointer", None),
+    ("kasan: GPF could be caused by NULL-ptr deref or user memory accessgeneral protection fault: "
+     "0000 [#1] PREEMPT SMP KASAN", "bad-access", None),
+    ("segment-related general protection fault: beec [#2] PREEMPT SMP", "bad-access", None),
+    ("Tasks state (memory values in pages):", "oom", None),
+    ("[  pid  ]   uid  tgid total_vm      rss pgtables_bytes swapents oom_score_adj name", "oom",
+     None),
+    # cut
+    ("general protection fault, probably for non-canonical address 0xdead000000000108",
+     "bad-access", "0xdead000000000108"),
+    ("BUG: soft lockup - CPU#1 stuck for 22s!", "soft-lockup", None),
+    ("watchdog: BUG: soft lockup - CPU#1 stuck f", "soft-lockup", None),
+    ("INFO: task kworker/2:0:22 blocked for more", "hung-task", None),
+    ("Memory cgroup out of memor", "oom", None),
+    ("Task in /a/b.scope killed as a result of limit of /a/b.scope", "oom", None),
     # hangs
+    ("INFO: task a:7 can't die for more than 143 seconds.", "hung-task", None),
     ("INFO: rcu_sched_state detected stall on CPU 0 (t=2100 jiffies)", "rcu-stall", None),
     ("INFO: rcu_preempt_state detected stalls on CPUs/tasks: { P47} (detected by 0, t=2 jiffies)",
      "rcu-stall", None),
@@ -315,7 +355,6 @@ NO_FAULTS = [
     "a: unhandled page fault (11) at 0x00000000, code 0x017",
     "Alignment trap: a (7) PC=0xb6f2a000 Instr=0xe5912000 Address=0xb6f2b001 FSR 0x001",
     "a[7]: User access of kernel address (c0000000) - exploit attempt? (uid: 0)",
-    "swapper: page allocation failure: order:0, mode:0x480020(GFP_ATOMIC), nodemask=(null)",
     "watchdog: watchdog0: watchdog did not stop!",
     "watchdog: watchdog0: nowayout prevents watchdog being stopped!",
     "bcm47xx-wdt bcm47xx-wdt.0: BCM47xx Watchdog Timer enabled (30 seconds)",
@@ -1000,3 +1039,119 @@ def test_kasan_tells_a_null_pointer_in_disguise() -> None:
     assert explain(gpf).kernel.cause == "bad-access"
     null = "KASAN: null-ptr-deref in range [0x0000000000000000-0x0000000000000007]\n"
     assert explain(gpf + null).kernel.cause == "null-pointer"
+
+
+# --- what is cut ---------------------------------------------------------------------------
+
+def test_the_name_of_a_task_on_a_line_that_is_cut() -> None:
+    for cut in ("Not", "Not tai", "Not tainted", "T", "Taint", "Tainted:", "Tainted: G        W"):
+        line = f"Oops[#1]:\nCPU: 3 PID: 111 Comm: kworker/3:2 {cut}"
+        assert told(line)["process"] == "kworker/3:2"
+        assert told(line)["pid"] == 111
+
+
+def test_a_page_fault_whose_first_line_and_last_are_lost() -> None:
+    registers = ("CPU: 0 UID: 0 PID: 470 Comm: a Not tainted 6.12.13 #1\n"
+                 "RIP: 0010:f+0x48/0x140 [m]\n"
+                 "CR2: 0000000000000400 CR3: 000000000d2ea000 CR4: 00000000000006f0\n")
+    lost = told("Oops: Oops: 0000 [#1] PREEMPT SMP NOPTI\n" + registers)
+    assert (lost["cause"], lost["address"]) == ("null-pointer", "0x400")
+    other = told("Oops: general protection fault: 0000 [#1] SMP\n" + registers)
+    assert other["cause"] == "bad-access"
+    assert "address" not in other
+
+
+HEAD = """[  344.200000] Modules linked in: a b
+[  344.300000] CPU: 2 PID: 77 Comm: w Not tainted 6.6.1 #0
+[  344.300100] Hardware name: Some Router (DT)
+[  344.300200] Process w (pid: 77, stack limit = 0x9d922210)
+"""
+
+
+def test_the_head_of_a_report_whose_first_line_is_lost() -> None:
+    registers = "[  344.400000] pc : f+0x1/0x2 [m]\n"
+    found = told(HEAD + registers)
+    assert (found["process"], found["pid"], found["cpu"], found["function"]) == ("w", 77, 2, "f")
+    earlier = told(HEAD + "[  344.350000] ---[ end trace 0 ]---\n" + registers)
+    assert "process" not in earlier
+
+
+def test_only_the_trace_is_left() -> None:
+    trace = ("[ 4155.661466]  dump_stack+0x14/0x1a\n[ 4155.662584]  vpanic+0xdb/0x290\n"
+             "[ 4155.664616]  out_of_memory.cold+0x2d/0x78\n[ 4155.670995]  f+0x25/0x80\n")
+    assert kernel_title(explain(trace)) == "Out of memory"
+    assert kernel_title(explain("Shutdown#1 Part1\n" + trace)).startswith("Clean shutdown")
+    assert explain(trace + "[ 4255.000000] eth0: link up\n").message is None
+
+
+def test_a_trace_without_its_headline() -> None:
+    report = "[    1.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [a:7]\n"
+    trace = "[    1.000100]  f+0x1/0x2 [m]\n[    1.000200]  g+0x1/0x2\n"
+    bare, whole = explain(report + trace), explain(report + "Call Trace:\n" + trace)
+    assert hashed_text(bare) == hashed_text(whole) == "hang|f|g"
+
+
+def test_of_two_kills_the_one_that_is_told_to_the_end() -> None:
+    killed = ("[    1.000000] a invoked oom-killer: gfp_mask=0x0\n"
+              "[    1.000100] Killed process 7 (b) total-vm:4kB, anon-rss:2kB, file-rss:1kB\n")
+    again = "[    1.100000] c invoked oom-killer: gfp_mask=0x0\n"
+    assert told(killed + again)["oom"] == Oom("b", 7, 3, "a")
+    assert told(killed + again.replace(" 1.1", "99.1"))["oom"] == Oom(None, None, None, "c")
+
+
+def test_a_check_says_less_than_what_failed_it() -> None:
+    """A BUG that says nothing of its place is of the same trouble as one a moment before."""
+    first = ("[    1.000000] BUG: sleeping function called from invalid context at a.c:8\n"
+             "[    1.000100] Call Trace:\n[    1.000200]  f+0x1/0x2 [m]\n")
+    second = "[    1.000300] BUG: scheduling while atomic: w/77/0x00000002\n"
+    assert told(first + second)["function"] == "f"
+
+
+def test_a_jump_to_where_no_code_is() -> None:
+    """A return into a program's signal trampoline that the program does not have any more."""
+    log = ("CPU 0 Unable to handle kernel paging request at virtual address 702e7da4, "
+           "epc == 702e7da4, ra == 80005dbc\nOops[#1]:\n"
+           "epc   : 702e7da4 0x702e7da4\nra    : 80005dbc setup_frame+0x70/0x110\n")
+    found = explain(log)
+    assert kernel_title(found) == "Bad memory access: jump to address 0x702e7da4 from setup_frame"
+    assert hashed_text(found) == "bad-access|setup_frame"
+    moved = explain(log.replace("702e7da4", "712e1234"))
+    assert hashed_text(moved) == hashed_text(found)
+
+
+def test_kasan_names_who_failed_a_check() -> None:
+    log = ("BUG: KASAN: use-after-free in __list_del_entry_valid+0xdc/0xf5 lib/list_debug.c:54\n"
+           "Call Trace:\n dump_stack+0x197/0x210 lib/dump_stack.c:118\n"
+           " kasan_report+0x12/0x20 mm/kasan/common.c:639\n"
+           " __asan_report_load8_noabort+0x14/0x20 mm/kasan/generic_report.c:135\n"
+           " __list_del_entry_valid+0xdc/0xf5 lib/list_debug.c:54\n"
+           " list_del include/linux/list.h:146 [inline]\n"
+           " f+0x24f/0x4b0 drivers/net/wireguard/allowedips.c:65\n")
+    assert told(log)["function"] == "f"
+
+
+def test_a_check_that_failed_without_its_first_line() -> None:
+    log = ("invalid opcode: 0000 [#1] SMP PTI\nCPU: 1 PID: 7 Comm: a Not tainted 4.14.14 #1\n"
+           "RIP: 0010:{}+0x81/0x90\n")
+    assert told(log.format("__list_del_entry_valid"))["cause"] == "bug"
+    assert told(log.format("f"))["cause"] == "undefined-instruction"
+
+
+@pytest.mark.parametrize("kdump", ["", "Kdump: loaded "])
+@pytest.mark.parametrize("dashes", ["---------", "--------- -  -", "------------ T"])
+def test_red_hats_taints(dashes: str, kdump: str) -> None:
+    found = told(f"Oops: 0002 [#1] SMP\nCPU: 18 PID: 7 Comm: a {kdump}Tainted: G        W IOE    "
+                 f"{dashes} 4.18.0-240 #1")
+    assert (found["tainted"], found["process"]) == ("G        W IOE", "a")
+
+
+@pytest.mark.parametrize(("task", "cause"), [
+    ("", "undefined-instruction"),
+    ("CPU: 0 PID: 1 Comm: init Not tainted 3.13.0 #1\n", "undefined-instruction"),
+    ("CPU: 0 PID: 7 Comm: a Not tainted 3.13.0 #1\n", "init-died"),
+])
+def test_init_dies_of_a_fault_of_its_own(task: str, cause: str) -> None:
+    """Or of one that does not say whose it was."""
+    log = (f"Reserved instruction in kernel code[#1]:\n{task}---[ end trace cd8a48f722f5c5f7 ]---\n"
+           "Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b\n")
+    assert told(log)["cause"] == cause

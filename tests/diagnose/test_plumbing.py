@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lastlog_py.diagnose.plumbing import base_name, below_interrupt, is_plumbing
+from lastlog_py.diagnose.plumbing import base_name, below_interrupt, is_plumbing, reported
 from lastlog_py.record import Frame
 
 
@@ -38,6 +38,25 @@ def test_not_plumbing(name: str) -> None:
                                             (".f", ".f")])
 def test_base_name(name: str, base: str) -> None:
     assert base_name(name) == base
+
+
+REPORTED = [
+    ("dump_stack vpanic panic out_of_memory.cold __alloc_pages", "oom"),
+    ("panic watchdog_timer_fn.cold __hrtimer_run_queues", "soft-lockup"),
+    ("panic nmi_panic watchdog_overflow_callback do_nmi", "hard-lockup"),
+    ("panic check_hung_uninterruptible_tasks watchdog kthread", "hung-task"),
+    ("show_stack rcu_dump_cpu_stacks update_process_times", "rcu-stall"),
+    ("panic mount_block_root prepare_namespace", "no-root"),
+    ("oops_end no_context __do_page_fault page_fault out_of_memory", "bad-access"),
+    ("vfs_write panic_button", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("names", "cause"), REPORTED)
+def test_what_a_trace_alone_tells(names: str, cause: str | None) -> None:
+    assert reported(frames(names)) == cause
+    assert reported([frame._replace(module="m") for frame in frames(names)]) is None
 
 
 BELOW = [

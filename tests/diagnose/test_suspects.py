@@ -45,6 +45,12 @@ SAID = [
      "firmware crash"),
     ("ieee80211 phy0: rt2x00mmio_mcu_request: Error - MCU request failed, no response from "
      "hardware", "rt2x00", "firmware timeout"),
+    ("rtw89_8852be 0002:21:00.0: FW status = 0x71001100", "rtw89_8852be", "firmware crash"),
+    ("rtw89_8852ce 0000:01:00.0: SER catches error: 0x1002", "rtw89_8852ce", "firmware crash"),
+    ("NETDEV WATCHDOG: eth0 (mtk_soc_eth): transmit queue 0 timed out", "mtk_soc_eth",
+     "transmit timeout"),
+    ("mtk_soc_eth 1e100000.ethernet eth0: NETDEV WATCHDOG: CPU: 1: transmit queue 3 timed out 5 ms",
+     "mtk_soc_eth", "transmit timeout"),
     ("ieee80211 phy0: Hardware restart was requested", None, "hardware restart"),
 ]
 
@@ -71,7 +77,7 @@ def test_a_driver_that_is_named_goes_first() -> None:
     lines = [Line(None, said) for said, _, _ in SAID]
     suspect = last_suspect(lines)
     assert suspect is not None
-    assert suspect.driver == "rt2x00"
+    assert suspect.driver == "mtk_soc_eth"
 
 
 FAILED = "<4>[{:12.6f}] ath10k_pci 0000:01:00.0: firmware crashed! (guid 1)\n"
