@@ -143,9 +143,15 @@ def _found(where: device.Device, region: bytes, reading: Reading) -> list[Found]
         extents = left[record.id]
         if times[record.id] > 1:
             extents = [extents.pop(0)]
-        found.append(Found(record, tuple(_place(where, region, record, offset, size)
-                                         for offset, size in extents), where.live))
+        places = tuple(_place(where, region, record, offset, size) for offset, size in extents)
+        found.append(Found(record, places, where.live and not _is_emptied(region, places[0])))
     return found
+
+
+def _is_emptied(region: bytes, place: Place) -> bool:
+    """Whether the zone's header says that there is nothing: a running driver has emptied it when it
+    was loaded, so what is there is older."""
+    return region[place.offset + 4:place.offset + HEADER_SIZE] == bytes(8)
 
 
 def _no_region(site: Site, error: LastlogError) -> Problem:
