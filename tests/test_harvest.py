@@ -678,7 +678,8 @@ def test_a_saved_dump_whose_file_somebody_removed_is_not_harvested_again(tmp_pat
     assert service.list_records(board.config(), "kernel")["records"] == []
 
 
-@pytest.mark.parametrize("name", ["s01_plain", "s07_none", "c12_null_deref_panic_on_oops"])
+@pytest.mark.parametrize("name", ["s01_plain", "s07_none", "c12_null_deref_panic_on_oops",
+                                  "z06_deflate_flip", "z06_deflate_hole"])
 def test_no_file_and_zone_are_listed_or_harvested_as_two(tmp_path: Path, name: str) -> None:
     """The times of the files are wrong here, as those of copies are."""
     board = Board(tmp_path, phram=False, ramoops=False, mounted=False)
