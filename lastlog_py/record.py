@@ -35,7 +35,7 @@ class Source(NamedTuple):
     zone: int | None = None             # index of the zone among its kind; None: no zones there
     offset: int | None = None           # bytes from the region's start; None: not in a region
     size: int = 0                       # bytes it takes up there, as captured, without headers
-    zone_size: int | None = None        # bytes of the whole zone; None: not in a zone
+    zone_size: int | None = None        # bytes of the whole zone; None: not in one, or unknown
     compression: str | None = None      # "deflate", "zstd", ...; None: it was plain text
     ecc_corrected: int | None = None    # bytes put right; None: no ECC was read
     ecc_failed: int | None = None       # blocks beyond repair

@@ -66,6 +66,7 @@ def survey(config: Config) -> Survey:
     """Look everywhere."""
     saved, saved_problems = _saved(config)
     found, problems, zones = medium.collect(config.site)
+    found = _known_again(found, saved)
     explained = _explained(config, [each.record for each in found])
     known = boots.known(config, boots.Memory(config.site))
     records = [attribution.with_noted_boot(record, known)
@@ -76,6 +77,21 @@ def survey(config: Config) -> Survey:
     return Survey(_newest_first(records, explained, known), _places(found),
                   {each.record.id for each in found if each.of_this_boot},
                   _first(notes + problems + saved_problems), zones, known)
+
+
+def _known_again(found: list[Found], saved: Iterable[Record]) -> list[Found]:
+    """`found`, with the ids of saved records for what no header leads to any more and has their
+    very time: where such a text ends can only be guessed, so it may have another id by itself."""
+    names = {_micro(each): each.id for each in saved
+             if each.kind == "kernel" and each.time is not None}
+    return [each._replace(record=each.record._replace(id=names[_micro(each.record)]))
+            if each.record.source.recovered and _micro(each.record) in names else each
+            for each in found]
+
+
+def _micro(record: Record) -> int:
+    """A dump's time in microseconds; -1: it has none."""
+    return -1 if record.time is None else round(record.time * 10**6)
 
 
 def _first(problems: list[Problem]) -> list[Problem]:

@@ -17,7 +17,12 @@ NOTICE = b"\nECC: "
 DIFFERENT = {
     ("f03_android_pmsg", "pmsg-ramoops-0"): "Android's frames are shown as lines",
     ("f04_android_pmsg_wrapped", "pmsg-ramoops-0"): "Android's frames are shown as lines",
-    # A Thumb kernel's addresses have no room for two bits of processor.
+    # Its pages are of different moments, and in some the kernel is a word or two beside the calls:
+    # 171 of 680 and 222 of 511 lines are none.  We show calls alone, in their order.
+    ("b06_blk_ftrace", "ftrace-pstore_blk-0"): "what the kernel shows are no calls for a third",
+    ("b07_i386_blk", "ftrace-pstore_blk-0"): "what the kernel shows are no calls for a half",
+    # A Thumb kernel's addresses have no room for two bits of processor, so that the kernel shows
+    # a processor 2 or 3 that the machine has not: in 326 of 2047 and 265 of 2046 lines.
     ("p03_arm_6_1", "ftrace-ramoops-0"): "the kernel shows bits of the address as it",
     ("p20_arm_smp2_ftrace", "ftrace-ramoops-0"): "the kernel shows bits of the address as it",
 }

@@ -625,6 +625,83 @@ def test_every_board(tmp_path: Path, phram: bool, ramoops: bool, mounted: bool,
     assert (board.root / "sys/fs/pstore/console-ramoops-0").exists() is mounted
 
 
+def thrown_away(board: Board, tail: bytes = b"") -> None:
+    """The driver has emptied the zone, and shows no file of it."""
+    dump = zones.zone(ZONE, zones.dump(PANIC) + tail)
+    with (board.root / "dev/mtd3").open("r+b") as device:
+        device.write(dump[:4] + bytes(8) + dump[12:])
+    (board.root / "sys/fs/pstore/dmesg-ramoops-0").unlink(missing_ok=True)
+
+
+def test_a_dump_that_the_driver_threw_away_is_harvested_once(tmp_path: Path) -> None:
+    board = Board(tmp_path, phram=True, ramoops=True, mounted=True)
+    thrown_away(board)
+    (record,) = service.list_records(board.config(), "kernel")["records"]
+    assert record["source"]["recovered"] and record["state"] == "captured"
+    reply = harvest.harvest(board.config())
+    assert (reply["reason"], reply["found"], reply["saved"][:1]) == (
+        "panic", [record["id"]], [record["id"]])
+    for number in (1, 2):
+        board.write("/proc/sys/kernel/random/boot_id", f"boot-{number}\n")
+        assert harvest.harvest(board.config())["found"] == []
+        (record,) = service.list_records(board.config(), "kernel")["records"]
+        assert (record["state"], record["count"]) == ("saved", 1)
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_dump_that_was_cleared_does_not_come_back(tmp_path: Path, saved: bool) -> None:
+    """The driver empties a zone's header only when its file is removed: the rest is ours to
+    blank."""
+    board = Board(tmp_path, phram=True, ramoops=True, mounted=True)
+    if saved:
+        service.save(board.config())
+    service.clear(board.config(), "all", force=True)
+    assert not any((board.root / "dev/mtd3").read_bytes()[12:ZONE])
+    assert service.list_records(board.config(), "kernel")["records"] == []
+    assert harvest.harvest(board.config())["found"] == []
+
+
+@pytest.mark.parametrize("tail", [b"", b"what an older and longer dump has left\n"])
+def test_a_saved_dump_whose_file_somebody_removed_is_not_harvested_again(tmp_path: Path,
+                                                                         tail: bytes) -> None:
+    board = Board(tmp_path, phram=True, ramoops=True, mounted=True)
+    (name,) = (each["id"] for each in
+               service.list_records(board.config(), "kernel")["records"])
+    service.save(board.config(), [name])
+    thrown_away(board, tail)
+    assert [(each["id"], each["state"]) for each in
+            service.list_records(board.config(), "kernel")["records"]] == [(name, "both")]
+    harvest.harvest(board.config())
+    assert [(each["id"], each["state"], each["count"]) for each in
+            service.list_records(board.config(), "kernel")["records"]] == [(name, "saved", 1)]
+    service.clear(board.config(), "saved", [name])
+    assert service.list_records(board.config(), "kernel")["records"] == []
+
+
+@pytest.mark.parametrize("name", ["s01_plain", "s07_none", "c12_null_deref_panic_on_oops",
+                                  "z06_deflate_flip", "z06_deflate_hole"])
+def test_no_file_and_zone_are_listed_or_harvested_as_two(tmp_path: Path, name: str) -> None:
+    """The times of the files are wrong here, as those of copies are."""
+    board = Board(tmp_path, phram=False, ramoops=False, mounted=False)
+    board.configure(journal_size=0)
+    region, sizes = samples.region(name), samples.manifest()[name]["geometry"]
+    board.mtd(region)
+    board.ramoops(len(region), sizes["record_size"], sizes["console_size"], sizes["ftrace_size"],
+                  sizes["pmsg_size"])
+    board.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    for file in samples.manifest()[name]["kernel_files"]:
+        board.pstore(file, samples.kernel_file(name, file))
+    listed = service.list_records(board.config(), "kernel")["records"]
+    dumps = sum(file.startswith("dmesg") for file in samples.manifest()[name]["kernel_files"])
+    assert len(listed) == dumps
+    reply = harvest.harvest(board.config())
+    assert len({*reply["saved"]} & {each["id"] for each in listed}) == dumps
+    assert harvest.harvest(board.config())["found"] == []
+    assert [each["id"] for each in
+            service.list_records(board.config(), "kernel")["records"]] == [
+                each["id"] for each in listed]
+
+
 def test_a_board_with_pmsg_only(tmp_path: Path) -> None:
     board = Board(tmp_path, phram=False, ramoops=True, mounted=True)
     pmsg = board.write("/dev/pmsg0", "")

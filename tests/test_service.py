@@ -404,6 +404,15 @@ def test_a_clean_shutdown_dump_is_no_crash(machine: Machine) -> None:
     assert service.status(machine.config())["last_reboot"]["reason"] == "unknown"
 
 
+def test_a_dump_that_is_there_twice_is_listed_once_and_cleared_in_both_places(
+        machine: Machine) -> None:
+    dump = zones.zone(4096, zones.dump(zones.log(9)))
+    file = with_region(machine, dump * 2)
+    (record,) = listed(machine)
+    assert service.clear(machine.config(), force=True)["cleared"] == [record["id"]]
+    assert listed(machine) == [] and not any(file.read_bytes()[12:4096])
+
+
 # --- counting
 
 

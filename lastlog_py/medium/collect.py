@@ -143,9 +143,15 @@ def _found(where: device.Device, region: bytes, reading: Reading) -> list[Found]
         extents = left[record.id]
         if times[record.id] > 1:
             extents = [extents.pop(0)]
-        found.append(Found(record, tuple(_place(where, region, record, offset, size)
-                                         for offset, size in extents), where.live))
+        places = tuple(_place(where, region, record, offset, size) for offset, size in extents)
+        found.append(Found(record, places, where.live and not _is_emptied(region, places[0])))
     return found
+
+
+def _is_emptied(region: bytes, place: Place) -> bool:
+    """Whether the zone's header says that there is nothing: a running driver has emptied it when it
+    was loaded, so what is there is older."""
+    return region[place.offset + 4:place.offset + HEADER_SIZE] == bytes(8)
 
 
 def _no_region(site: Site, error: LastlogError) -> Problem:
@@ -294,13 +300,16 @@ def _is_same(file: Found, zone: Found) -> bool:
     """Whether a file and a zone hold one record: the same text, or two readings of the same dump.
 
     With the same text the times may differ: kernels before 5.4 or so give their files a wrong
-    fraction, and without a clock the time of the mount.  A damaged reading has another text: then
+    fraction, and without a clock the time of the mount.  And the kernel need not have noticed the
+    damage for which we keep the bytes beside the text.  A damaged reading has another text: then
     zone, title and second have to be the same (a deflate stream can be damaged unnoticed; then
     the time has to be the same to the microsecond).
     """
     one, two = file.record, zone.record
-    if one.kind != two.kind or one.text == two.text:
-        return one.kind == two.kind and one.raw == two.raw
+    if one.kind != two.kind:
+        return False
+    if one.text == two.text:
+        return one.raw == two.raw or (bool(one.text) and None in (one.raw, two.raw))
     if one.source.zone != two.source.zone or one.time is None or two.time is None:
         return False
     return _title(one) == _title(two) and int(one.time) == int(two.time) and \

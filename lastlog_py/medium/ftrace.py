@@ -19,7 +19,7 @@ import io
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
@@ -37,6 +37,9 @@ LAST_PAGE = 1 << 12             # bytes at the end of the address space, where n
 PART, MOST_PARTS = 24, 16       # functions are within a few times 16 MiB of each other: text is not
 LOWEST = 0x3f000000             # on 32 bits: modules of an ARM kernel that has 3 GB for itself
 SMALL_STEP = 128                # less than this is between bare ticks of successive calls
+WORD = 4                        # bytes, of which all sizes of records and zones are a multiple
+LARGEST = 24                    # bytes of a record
+MOST_TORN = 1 << 20             # bytes of torn zones that are worth looking at
 
 Row = tuple[int, ...]                   # the words of a record
 
@@ -147,6 +150,10 @@ def _forms(order: str) -> tuple[Form, ...]:
 FORMS = _forms("<") + _forms(">")
 
 
+TORN = ("its parts are of different moments, for calls went on while it was written out; they are "
+        "put into order, without the calls that are not whole")
+
+
 def record_of(zones: Sequence[bytes], source: Source, where: str,
               room: int) -> tuple[Record | None, Problem | None]:
     """What is in the ftrace zones, one or one for each CPU, as a record.
@@ -155,12 +162,16 @@ def record_of(zones: Sequence[bytes], source: Source, where: str,
     the text may take.
     """
     text, more = text_of(zones, room)
+    torn = text is None
+    if torn:
+        text, more = text_of(_in_order(zones), room)
     if text is None:
         size = sum(map(len, zones))
         return None, Problem(where, f"{size} bytes of function trace are damaged, or of a kernel "
                              "that lastlog does not know", "warning")
-    problem = Problem(where, f"{more} older calls are not shown", "info") if more else None
-    return captured("ftrace", text, source), problem
+    problem = Problem(where, f"{more} older calls are not shown", "info") if more else \
+        Problem(where, TORN, "info") if torn else None
+    return captured("ftrace", text, source._replace(torn=source.torn or torn)), problem
 
 
 def text_of(zones: Sequence[bytes], room: int = MOST_TEXT) -> tuple[bytes | None, int]:
@@ -223,3 +234,49 @@ def _merged(one: bytes, mine: array[int], other: bytes,
             there += 1
     return (bytes(calls) + one[at * size:] + other[there * size:],
             ticks + mine[at:] + theirs[there:])
+
+
+# --- of different moments
+
+
+def _in_order(zones: Sequence[bytes]) -> list[bytes]:
+    """The newest calls in each zone in the order of their ticks; none, if there are hardly any.
+
+    pstore_blk has a zone written to its device page by page (psz_flush_dirty_zone) while calls are
+    added to it, so that a page may be ahead of the header and of the page before it by some laps
+    of the ring, in each of which a record begins elsewhere.  The kernel reads on in steps of
+    a record and shows what comes out.
+    """
+    zones = [zone for zone in zones[:MOST_ZONES] if zone]
+    zones = [zone[-(MOST_TORN // len(zones)):] for zone in zones]
+    ends = [zone[-max(LARGEST * SAMPLE // len(zones), 1024):] for zone in zones]
+
+    def fit(form: Form) -> float:
+        return sum(len(run) for end in ends for run in _runs(end, form)) / sum(map(len, ends))
+
+    form = max(FORMS, key=fit) if zones else FORMS[0]
+    if not zones or fit(form) < SURE:
+        return []
+    return [_by_tick(list(_runs(zone, form)), form) for zone in zones]
+
+
+def _runs(zone: bytes, form: Form) -> Iterator[bytes]:
+    """The pieces of a zone that are calls, one behind the other."""
+    start = at = 0
+    while at + form.size <= len(zone):
+        if form.is_call(struct.unpack_from(form.layout, zone, at)):
+            at += form.size
+            continue
+        if at > start + form.size:
+            yield zone[start:at]
+        start = at = at + WORD
+    if at > start + form.size:
+        yield zone[start:at]
+
+
+def _by_tick(runs: list[bytes], form: Form) -> bytes:
+    """Runs of calls as one, the oldest first."""
+    sample = (row for run in runs for row in form.rows(run))
+    call_of = form.reader(list(islice(sample, SAMPLE)))
+    runs.sort(key=lambda run: call_of(next(form.rows(run))).tick)
+    return b"".join(runs)

@@ -22,6 +22,7 @@ CRASHLOG = "/sys/kernel/debug/crashlog"
 # The signature of a zone in both byte orders, and how a dump in it begins (ramoops.py).
 SIGNATURES = (b"DBGC", b"CGBD")
 DUMP = b"===="
+CACHE_LINE = 64                 # bytes, as in kernel_dump.py
 
 
 def captured_mark(site: Site) -> str:
@@ -97,13 +98,13 @@ def pstore_names(site: Site) -> list[str]:
 def _holds_something(region: bytes, live: bool) -> bool:
     """Whether a zone's header says that something is in it.
 
-    In a region that no driver uses a dump may also stand behind a lost header.  A driver that runs
-    has renewed lost headers, and leaves the bytes of erased dumps where they were.
+    A dump may also stand behind a lost header, or one that the driver has renewed, and so emptied:
+    we leave no bytes of a dump that we erase.
     """
-    if not live and (DUMP in region or any_in(region) or _is_near_one(region)):
+    if DUMP in region or (not live and (any_in(region) or _is_near_one(region))):
         return True
-    return any(_is_used(region, at) for signature in SIGNATURES
-               for at in _places(region, signature))
+    return any(_is_used(region, at) or (live and _is_text(region, at))
+               for signature in SIGNATURES for at in _places(region, signature))
 
 
 def _is_near_one(region: bytes) -> bool:
@@ -132,6 +133,12 @@ def _places(region: bytes, signature: bytes) -> list[int]:
         places.append(at)
         at = region.find(signature, at + 1)
     return places
+
+
+def _is_text(region: bytes, at: int) -> bool:
+    """Whether text follows the header at `at` and the line of the cache that is lost with it."""
+    sample = region[at + CACHE_LINE:at + 2 * CACHE_LINE]
+    return len(sample) == CACHE_LINE and sample.isascii() and b"\0" not in sample
 
 
 def _is_used(region: bytes, at: int) -> bool:

@@ -66,13 +66,17 @@ def once(records: Mapping[int, Record]) -> dict[int, Record]:
     first: dict[str, int] = {}
     for index, record in records.items():
         first.setdefault(record.id, index)
-    timed = {_content(record) for record in records.values() if record.time is not None}
+    timed = {content for record in records.values() if record.time is not None
+             for content in _contents(record)}
     return {index: record for index, record in records.items() if first[record.id] == index
-            and (record.time is not None or _content(record) not in timed)}
+            and (record.time is not None or timed.isdisjoint(_contents(record)[-1:]))}
 
 
-def _content(record: Record) -> object:
-    return record.kind, record.text, record.raw
+def _contents(record: Record) -> list[object]:
+    """What says that another record is the same: the text, and where it cannot stand for them, the
+    bytes.  (The kernel need not have noticed the damage for which we keep them.)"""
+    text, raw = (record.kind, record.text), (record.kind, record.text, record.raw)
+    return [text] if record.raw is None else [text, raw] if record.text else [raw]
 
 
 def _dump(record: Record) -> object:

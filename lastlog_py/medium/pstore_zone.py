@@ -28,6 +28,8 @@ __all__ = ["HEADER_SIZE", "Zone", "erased", "find", "read"]
 HEADER_SIZE = 12
 SIGNATURE = 0x43474244          # xored with the number of the type (enum pstore_type_id)
 TYPES = {0: "kernel", 2: "console", 3: "ftrace", 7: "pmsg"}
+# Between these no zone of another kind can be.
+NEIGHBOURS = (("pmsg", "console"), ("console", "ftrace"))
 PEEK = 512                      # compressed bytes that are enough to see a title
 MOST_TEXT = 65536               # bytes of a small zone's text
 MOST_BODY = 1 << 20             # bytes
@@ -63,6 +65,7 @@ class Zone(NamedTuple):
     start: int                  # where in the data the oldest byte is
     size: int                   # of the zone, header included: up to the next one
     torn: bool = False          # a dump whose signature or length is damaged
+    exact: bool = False         # its size is known, not only where the next one begins
 
     @property
     def data(self) -> int:
@@ -141,7 +144,21 @@ def find(data: bytes, lone: bool = True) -> list[Zone]:
         length = min(head.length, size - HEADER_SIZE)
         zones.append(head._replace(number=(head.offset - first) // size, length=length,
                                    start=min(head.start, length), size=size))
-    return zones
+    behind = [*(zone.kind for zone in zones[1:]), ""][:len(zones)]
+    return [zone._replace(exact=len(dumps) > 1) if zone.kind == "kernel" else _ring(zone, after)
+            for zone, after in zip(zones, behind, strict=True)]
+
+
+def _ring(zone: Zone, behind: str) -> Zone:
+    """`zone`, which is not for dumps, with the size that it must have: a full one tells it itself.
+
+    behind: the kind of the next one, before which there may be some that have no header because
+    they were never written.
+    """
+    full = HEADER_SIZE + zone.length
+    if full % PAGE == 0:
+        return zone._replace(size=full, exact=True)
+    return zone._replace(exact=zone.size == PAGE or (zone.kind, behind) in NEIGHBOURS)
 
 
 def _zone_at(data: bytes, offset: int) -> Zone | None:
@@ -187,7 +204,7 @@ def _record(data: bytes, zones: list[Zone],
         return _trace(data, zones, 3 * len(data))
     zone = zones[0]
     where = f"pstore_zone, {zone.kind} zone {zone.number}"
-    source = Source("pstore_zone", zone.number, zone.offset, zone.length, zone.size)
+    source = Source("pstore_zone", zone.number, zone.offset, zone.length, _size(zones))
     if zone.kind == "kernel":
         return _dump(data, zone, source, where, min(room, max(MOST_TEXT, 5 * zone.size // 2)))
     if zone.length:
@@ -197,6 +214,11 @@ def _record(data: bytes, zones: list[Zone],
         return None, None
     source = source._replace(size=len(body), torn=True, recovered=True)
     return _said(zone.kind, body, source), _removed(where)
+
+
+def _size(zones: list[Zone]) -> int | None:
+    """Of these in bytes; None: it is not known."""
+    return sum(zone.size for zone in zones) if all(zone.exact for zone in zones) else None
 
 
 def _said(kind: str, body: bytes, source: Source) -> Record:
@@ -216,7 +238,7 @@ def _trace(data: bytes, zones: list[Zone],
         return None, None
     first = zones[0]
     return ftrace.record_of([_body(data, zone) for zone in zones],
-                            Source("pstore_zone", 0, first.offset, first.length, first.size),
+                            Source("pstore_zone", 0, first.offset, first.length, _size(zones)),
                             "pstore_zone, ftrace zone 0", room)
 
 

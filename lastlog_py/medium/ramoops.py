@@ -39,8 +39,9 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
 
     given: what is known about the geometry, most trustworthy first; without any that fits, zones
     are found by their signatures.  live: ramoops is using the region, so only its dump zones hold
-    something old.  recover: also what stands behind headers that say "empty": the kernel threw it
-    away, or somebody erased it.  (What stands behind a damaged header is always shown.)
+    something old, be it that the driver has emptied the zone for some damage.  recover: also what
+    stands elsewhere behind headers that say "empty": the kernel threw it away, or somebody erased
+    it.  (What stands behind a damaged header is always shown.)
     """
     zones, slots, ecc, problems = divide(region, given)
     image, repairs = zone_ecc.mend(region, zones)
@@ -56,8 +57,10 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
         problems += zone_problems
     problems += too_many("region", len(used))
     places: list[int] = []
-    lost = forensics.find(image, zones, slots, ecc, recover)
-    for record, problem in _recovered(_noting(lost, places), found, live, left):
+    lost = forensics.find(image, zones, slots, ecc, recover or live)
+    if live:
+        lost = _of_dump_zones(lost, zones)
+    for record, problem in _recovered(_noting(lost, places), found, left):
         found.append(record)
         problems += problem
     if zones:
@@ -148,7 +151,22 @@ def _named(blocks: Sequence[int]) -> str:
     return ", ".join(f"{at:#x}" for at in blocks[:MOST_NAMED]) + more
 
 
-def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record], live: bool,
+def _of_dump_zones(lost: Iterable[forensics.Lost],
+                   zones: Iterable[Zone]) -> Iterator[forensics.Lost]:
+    """Of what no header leads to in a region that ramoops is using: the dumps that lost theirs, and
+    those that stand just where an empty zone's dump would.
+
+    A zone that was erased by us is blank (collect.erase), so the driver has emptied it, or somebody
+    else, who left the bytes there.
+    """
+    empty = {zone.slot.offset for zone in zones if not zone.used}
+    for piece in lost:
+        if piece.zone.slot.kind == "kernel" and (not piece.erased
+                                                 or piece.zone.slot.offset in empty):
+            yield piece
+
+
+def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record],
                left: int) -> Iterator[tuple[Record, list[Problem]]]:
     """What no header leads to, each once, and not if a zone holds the same.
 
@@ -156,8 +174,6 @@ def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record], live: bo
     """
     shown = {_identity(record) for record in known}
     for piece in lost:
-        if live and piece.zone.slot.kind != "kernel":
-            continue
         found, problems = _read_lost(piece, left)
         left = max(0, left - sum(map(kernel_dump.cost, found)))
         for record in found:

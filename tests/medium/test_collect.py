@@ -210,6 +210,43 @@ def test_a_live_oops_is_zapped_so_that_the_driver_still_knows_the_zone(machine: 
     assert device.read_bytes() == zones.zone(SIZE)
 
 
+@pytest.mark.parametrize("ecc", [0, 16])
+@pytest.mark.parametrize("lost", [0, 20], ids=["whole", "without the first line of the cache"])
+@pytest.mark.parametrize("letter", "CD")
+def test_what_a_running_ramoops_threw_away_is_shown_until_it_is_erased(
+        machine: Machine, letter: str, lost: int, ecc: int) -> None:
+    """For one bit in its header the driver empties a zone: nobody has erased that dump."""
+    ring = Ring(2 * SIZE, Kernel(), ecc).dump(LOG, letter=letter)
+    ring.zap()
+    data = bytearray(ring.bytes())
+    data[12:12 + lost] = bytes(lost)
+    device = machine.mtd(bytes(data) + Ring(2 * SIZE, Kernel(), ecc).bytes() + bytes(SIZE))
+    machine.ramoops(5 * SIZE, 2 * SIZE, console=SIZE, ecc=ecc)
+    machine.write("/proc/mounts", "pstore /sys/fs/pstore pstore rw 0 0\n")
+    collection = collect(machine.site())
+    (found,) = collection.found
+    assert LOG.endswith(found.record.text.encode()[-200:])
+    assert len(found.record.text) > len(LOG) - 100
+    assert found.record.source.recovered and not found.of_this_boot
+    assert any("threw it away" in problem.what for problem in collection.problems)
+    header = device.read_bytes()[:12]
+    erase(machine.site(), found.places)
+    assert collect(machine.site()).found == []
+    assert device.read_bytes()[:12] == header
+    assert not any(device.read_bytes()[12:ring.capacity])
+
+
+def test_behind_empty_zones_of_a_running_ramoops_only_a_whole_dump_counts(
+        machine: Machine) -> None:
+    """What an earlier layout left further down, and what console and pmsg said, stays away."""
+    stale = b"====1700000000.000042-D\n" + LOG
+    console = zones.zone(SIZE, b"[    1.000000] on the console\n" * 9)
+    machine.mtd(zones.zone(SIZE)[:1000] + stale.ljust(SIZE - 1000, b"\0")
+                + console[:4] + bytes(8) + console[12:])
+    machine.ramoops(2 * SIZE, SIZE, console=SIZE)
+    assert collect(machine.site()).found == []
+
+
 @pytest.mark.parametrize("ecc", [16, 8, 32])
 @pytest.mark.parametrize("told", [True, False])
 def test_a_live_oops_under_ecc_is_zapped_with_its_parity(machine: Machine, ecc: int,

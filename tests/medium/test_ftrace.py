@@ -10,7 +10,7 @@ from tests import samples
 from tests.foreign import calls
 from tests.medium.test_ramoops import geometry_of
 
-TRACE = "ftrace-ramoops-0"
+TRACE, BLOCK_TRACE = "ftrace-ramoops-0", "ftrace-pstore_blk-0"
 KERNEL64, KERNEL32 = 0xffffffff81000000, 0x80008000
 
 
@@ -35,6 +35,39 @@ def test_every_line_of_a_real_trace(name: str) -> None:
     assert list(map(parted, record.text.splitlines())) == list(map(parted, shown))
     bare = [line for line in shown if "+" not in line and line.count("0x") == 2]
     assert set(bare) <= set(record.text.splitlines())
+
+
+@pytest.mark.parametrize(("name", "calls"), [("b06_blk_ftrace", 679), ("b07_i386_blk", 509)])
+def test_a_trace_whose_pages_are_of_different_moments(name: str, calls: int) -> None:
+    """The kernel shows what comes out where it reads on in steps of a record: of its 680 and 511
+    lines 509 and 289 are calls, and those we have, and the others too, in their order."""
+    reading = contents.read(samples.region(name)).reading
+    (record,) = (each for each in reading.records if each.kind == "ftrace")
+    ours = [parted(line) for line in record.text.splitlines()]
+    theirs = [parted(line) for line in
+              samples.kernel_file(name, BLOCK_TRACE).decode().splitlines()]
+    sound = [line for line in theirs if line in ours]
+    assert (len(ours), len(sound)) == (calls, {"b06_blk_ftrace": 509, "b07_i386_blk": 289}[name])
+    ticks = [int(line[1].removeprefix("ts:")) for line in ours]
+    assert ticks == sorted(ticks) and record.source.torn
+    assert [problem.what for problem in reading.problems] == [ftrace.TORN]
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize(("form", "base"), [("64", KERNEL64), ("32", KERNEL32),
+                                            ("arm", 0xc0008000)])
+@pytest.mark.parametrize("shift", [4, 8, 12])
+def test_parts_that_are_shifted_and_out_of_order(form: str, base: int, endian: str,
+                                                 shift: int) -> None:
+    made = rows(300, base)
+    records = calls(made, form, endian)
+    size = len(records) // 300
+    zone = records[200 * size:] + bytes(shift) + records[:120 * size] + bytes(shift) \
+        + records[120 * size:200 * size]
+    assert ftrace.text_of([zone])[0] is None
+    record, problem = ftrace.record_of([zone], Source("pstore_zone"), "zone", 1 << 20)
+    assert record is not None and record.text.encode() == ftrace.text_of([records])[0]
+    assert record.source.torn and problem is not None and problem.what == ftrace.TORN
 
 
 @pytest.mark.parametrize("endian", ["<", ">"])

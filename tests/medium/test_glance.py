@@ -23,7 +23,8 @@ def machine_with(tmp_path: Path, region: bytes, live: bool = False) -> Machine:
 
 
 EMPTY = zones.zone(4096)
-FULL = zones.zone(4096, zones.dump(zones.log(3)))
+FULL = zones.zone(4096, zones.dump(zones.log(9)))
+ZAPPED = FULL[:4] + bytes(8) + FULL[12:]
 
 
 @pytest.mark.parametrize(("region", "live", "maybe"), [
@@ -32,8 +33,11 @@ FULL = zones.zone(4096, zones.dump(zones.log(3)))
     (EMPTY + FULL + EMPTY * 2, True, True),
     # A header that is lost, which a driver that runs would have renewed.
     (bytes(12) + FULL[12:], False, True),
-    # The kernel erases the header only, and the console zone always has something in it.
-    (FULL[:4] + bytes(8) + FULL[12:] + EMPTY * 2 + FULL, True, False)])
+    # Emptied by the driver for some damage: we leave no bytes of a dump that we erase.
+    (ZAPPED + EMPTY * 3, True, True),
+    (ZAPPED[:12] + bytes(40) + ZAPPED[52:] + EMPTY * 3, True, True),
+    # The console zone always has something in it.
+    (EMPTY * 3 + FULL, True, False)])
 def test_a_region(tmp_path: Path, region: bytes, live: bool, maybe: bool) -> None:
     machine = machine_with(tmp_path, region, live)
     assert bool(glance.captured_mark(machine.site())) is maybe

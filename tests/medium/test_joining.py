@@ -82,6 +82,18 @@ def test_a_dump_that_is_in_several_files_is_there_once() -> None:
     assert joining.once({3: copied, 5: copied}) == {3: copied}
 
 
+def test_a_copy_of_what_is_damaged_unnoticed_is_the_same_dump() -> None:
+    timed = part(1, LINES)
+    torn = captured("kernel", timed.text.encode(), timed.source, time=timed.time, raw=b"packed")
+    copied, packed, other = (captured("kernel", text.encode(), timed.source, raw=raw)
+                             for text, raw in ((timed.text, None), (timed.text, b"packed"),
+                                               (timed.text, b"other")))
+    assert list(joining.once(dict(enumerate([torn, copied, packed, other])))) == [0, 3]
+    unread = [captured("kernel", b"", timed.source, time=1.0, raw=b"x"),
+              captured("kernel", b"", timed.source, raw=b"y")]
+    assert list(joining.once(dict(enumerate(unread)))) == [0, 1]
+
+
 def test_what_cannot_be_told_apart_is_left_alone() -> None:
     pieces = [part(1, ["a\n"]), part(1, ["b\n"]), part(2, ["c\n"])]
     assert whole(pieces) == pieces

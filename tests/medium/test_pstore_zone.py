@@ -54,6 +54,21 @@ def test_a_ring_that_has_wrapped(kind: str, start: int) -> None:
     assert record.text.encode() == text
 
 
+@pytest.mark.parametrize("name", [name for name in samples.every() if "_blk" in name])
+def test_the_size_of_a_zone_is_right_or_not_known(name: str) -> None:
+    """Console and trace have zones without a header where no front end wrote to them; those of a
+    CPU are together."""
+    told = samples.manifest()[name].get("parameters", "kmsg_size=64 console_size=64 pmsg_size=32")
+    sizes = {each.split("_size=")[0]: int(each.split("=")[1]) * 1024 for each in told.split()}
+    found = {(record.kind, record.source.zone_size)
+             for record in pstore_zone.read(samples.region(name)).records}
+    right = {(kind, sizes["kmsg" if kind == "kernel" else kind]) for kind, _ in found}
+    unsure = {each for each in found if each[1] is None}
+    assert found - unsure <= right
+    assert {kind for kind, _ in unsure} == {"c14_pstore_blk": {"console"}, "b09_mips_blk": {"pmsg"},
+                                            "b10_arm_blk": {"pmsg"}}.get(name, set())
+
+
 @pytest.mark.parametrize("endian", ["<", ">"])
 def test_the_trace_of_all_cpus_is_one_record(endian: str) -> None:
     rows = [(tick % 3, tick, 0x80001000 + 8 * tick, 0x80002004) for tick in range(1, 40)]
