@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from ..record import Problem
 from . import forensics, kernel_dump, zone_ecc
+from .compression import TITLE
 from .geometry import Geometry, parity_bytes
 from .layout import guesses, layouts, split_ftrace
+from .marks import SEED, is_near
 from .persistent_ram import (
     ORDERS,
     Ecc,
@@ -22,7 +24,9 @@ from .persistent_ram import (
     Zone,
     header_is_blank,
     header_parity,
+    nearly_zone_at,
     signatures,
+    straightened,
     zone_at,
 )
 
@@ -32,6 +36,7 @@ MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to
 MOST_SIGNATURES = 1 << 17           # that are looked at: two for each KiB of 64 MiB
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
+SAMPLE = 64                         # bytes in which a dump's title is
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
 
@@ -94,8 +99,17 @@ def _division(region: bytes, slots: Sequence[Slot], said: int = 0) -> Division:
     slots = split_ftrace(region, slots)
     ecc = zone_ecc.find(region, slots, said)
     by_order = [[zone_at(region, slot, order, ecc) for slot in slots] for order in ORDERS]
-    zones = max(([zone for zone in found if zone] for found in by_order), key=len)
-    return Division(zones, slots, ecc, [])
+    order, found = max(zip(ORDERS, by_order, strict=True), key=lambda each: _count(each[1]))
+    if not _count(found):
+        return Division([], slots, ecc, [])
+    zones = [straightened(region, zone) if zone else
+             nearly_zone_at(region, slot, order, ecc) if slot.kind != "kernel" else None
+             for slot, zone in zip(slots, found, strict=True)]
+    return Division([zone for zone in zones if zone], slots, ecc, [])
+
+
+def _count(zones: Iterable[Zone | None]) -> int:
+    return sum(zone is not None for zone in zones)
 
 
 def _filled(zones: Iterable[Zone]) -> int:
@@ -203,6 +217,8 @@ def _scan(region: bytes) -> list[Zone]:
         slot = Slot("?", 0, offset, len(region) - offset)
         zone = zone_at(region, slot, order) if offset >= end else None
         if zone:
+            if not zone.start and zone.used.bit_count() == 1:
+                zone = zone._replace(used=0, damaged=True)      # see persistent_ram.straightened
             zones.append(zone)
             end = zone.end
         if len(zones) >= MOST_ZONES:
@@ -225,8 +241,12 @@ def _name_zones(region: bytes, zones: list[Zone]) -> list[Zone]:
 
 
 def _kind(body: bytes) -> str:
-    """What a zone found by its signature holds, from its contents; empty ones count as dumps."""
-    if not body or any(kernel_dump.lines(body)):
+    """What a zone found by its signature holds, from its contents; empty ones count as dumps.
+
+    A dump's first line may have lost bits: then what it was, or the title behind it, tells.
+    """
+    begins = is_near(int.from_bytes(body[:4], "big"), SEED) or re.search(TITLE, body[:SAMPLE])
+    if not body or begins or any(kernel_dump.lines(body)):
         return "kernel"
     lines = body.count(b"\n", 0, 8192) + 1
     return "console" if len(re.findall(CONSOLE_LINE, body[:8192])) * 2 >= lines else "pmsg"

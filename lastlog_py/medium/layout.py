@@ -17,7 +17,16 @@ from typing import NamedTuple
 
 from . import zone_ecc
 from .geometry import Geometry
-from .persistent_ram import ORDERS, Ecc, Slot, Zone, header_parity, zone_at
+from .persistent_ram import (
+    ORDERS,
+    Ecc,
+    Slot,
+    Zone,
+    header_parity,
+    is_nearly_signed,
+    nearly_zone_at,
+    zone_at,
+)
 
 __all__ = ["guesses", "layouts", "split_ftrace"]
 
@@ -110,7 +119,8 @@ def _is_zone(region: bytes, slot: Slot) -> bool:
     if b"\x43" not in (region[slot.offset:slot.offset + 1],
                        region[slot.offset + 3:slot.offset + 4]):
         return False
-    return any(zone_at(region, slot, order) for order in ORDERS)
+    return any(zone_at(region, slot, order) or nearly_zone_at(region, slot, order)
+               for order in ORDERS)
 
 
 # --- without being told
@@ -123,6 +133,7 @@ class _Marks(NamedTuple):
     offsets: list[int]          # of these, and of where a header was lost, in order
     traces: Callable[[Slot], int]           # zones of ftrace that the area is divided into
     ends_in: Callable[[Slot, Ecc], bool]    # its header's parity is where it has to be
+    nearly: Callable[[int], bool]           # a signature is there but for some bits
 
 
 class _Guess(NamedTuple):
@@ -149,7 +160,8 @@ def guesses(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[l
     by_offset = {zone.slot.offset: zone for zone in zones}
     marks = _Marks(by_offset, sorted({*by_offset, *lost}),
                    cache(lambda slot: _traces(region, slot)),
-                   cache(lambda slot, ecc: _ends_in(region, slot, ecc)))
+                   cache(lambda slot, ecc: _ends_in(region, slot, ecc)),
+                   cache(lambda offset: is_nearly_signed(region, offset)))
     grids = [(record, _ecc_on_grid(region, marks, record)) for record in _sizes(marks)]
     best: list[tuple[_Guess, int]] = []
     for total in _totals(marks, len(region)):
@@ -256,7 +268,7 @@ def _score_behind(marks: _Marks, slots: Sequence[Slot], ecc: Ecc | None) -> int:
         elif zone:
             score += _agreement(slot, zone) - _unexplained(zone)
         else:
-            score -= 1
+            score += 3 if marks.nearly(slot.offset) else -1
         if ecc:
             score += 4 if marks.ends_in(slot, ecc) else -1
     return score

@@ -79,12 +79,13 @@ def _read(image: bytes, zone: Zone, repair: Repair,
     image: the region after error correction.  most: bytes that they may take.
     """
     slot, body = zone.slot, zone.body(image)
-    source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size)
+    source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size, torn=zone.damaged,
+                    recovered=zone.damaged)
     where = f"region, {slot.kind} zone {slot.number}"
-    problems = []
+    problems = [Problem(where, forensics.DAMAGED, "warning")] if zone.damaged else []
     if zone.ecc:
         source = _corrected(source, repair, zone.corrected, zone.failed)
-        problems = _ecc_problems(where, repair, zone.failed)
+        problems += _ecc_problems(where, repair, zone.failed)
     if slot.kind == "console":
         return [captured("console", body, source)], problems
     if slot.kind == "pmsg":

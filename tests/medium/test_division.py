@@ -145,6 +145,14 @@ def test_a_journal_behind_the_zones_does_not_hide_them() -> None:
                    for record in found[:4])
 
 
+@pytest.mark.parametrize(("body", "kind"), [
+    (zones.dump(LOG), "kernel"), (b"==\x3f=1700000000,000042-C\n" + bytes(range(256)), "kernel"),
+    (b"\xff" * 30 + LOG, "kernel"), (b"", "kernel"), (CONSOLE, "console"),
+    (b"x" + CONSOLE[1:], "console"), (b"hello\n" * 9, "pmsg"), (bytes(range(256)), "pmsg")])
+def test_what_a_zone_holds_is_seen_in_it(body: bytes, kind: str) -> None:
+    assert division._kind(body) == kind
+
+
 # --- memory made to keep us busy
 
 
