@@ -28,7 +28,7 @@ from .persistent_ram import (
     zone_at,
 )
 
-__all__ = ["guesses", "layouts", "split_ftrace"]
+__all__ = ["guesses", "layouts", "moved", "split_ftrace", "totals"]
 
 SMALLEST = 1024                     # bytes of a zone that is guessed at
 MOST_CPUS = 256
@@ -154,9 +154,32 @@ def guesses(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[l
     explain, else a few; none if nothing explains it.
 
     zones: those with plain signatures, with their kinds as far as contents tell them.  lost:
-    offsets of zones that only a dump's header line shows.  Something else, a journal, may be
-    behind the zones; its size is taken for a power of two.
+    offsets of zones that only a dump's header line shows.  Something else, a journal or the rest
+    of a larger dump, may be behind the zones; and if none is at the beginning, before them.
     """
+    zones, lost = list(zones), list(lost)
+    first = min([*(zone.slot.offset for zone in zones), *lost], default=0)
+    found, explained = _guesses(region, zones, lost)
+    if not explained and first:
+        there = [_moved(zone, -first) for zone in zones]
+        more, explained = _guesses(region[first:], there, [at - first for at in lost])
+        more = [[moved(slot, first) for slot in slots] for slots in more]
+        found = more if explained and not found else [*found, *more]
+    return found
+
+
+def moved(slot: Slot, by: int) -> Slot:
+    """`slot` so many bytes further down."""
+    return slot._replace(offset=slot.offset + by)
+
+
+def _moved(zone: Zone, by: int) -> Zone:
+    return zone._replace(slot=moved(zone.slot, by))
+
+
+def _guesses(region: bytes, zones: Iterable[Zone],
+             lost: Iterable[int]) -> tuple[list[list[Slot]], bool]:
+    """The same for zones that begin with the region, and whether one leaves nothing to explain."""
     by_offset = {zone.slot.offset: zone for zone in zones}
     marks = _Marks(by_offset, sorted({*by_offset, *lost}),
                    cache(lambda slot: _traces(region, slot)),
@@ -164,21 +187,21 @@ def guesses(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[l
                    cache(lambda offset: is_nearly_signed(region, offset)))
     grids = [(record, _ecc_on_grid(region, marks, record)) for record in _sizes(marks)]
     best: list[tuple[_Guess, int]] = []
-    for total in _totals(marks, len(region)):
+    for total in totals(marks.offsets, len(region)):
         scored = islice(_scored(marks, grids, total), MOST_GUESSES)
         best = nlargest(MOST_TRIED, chain(best, scored), key=itemgetter(1))
         if best and best[0][1] > 0 and not _flaws(marks, best[0][0]):
-            return [best[0][0].slots()]
-    return [each.slots() for each, score in best if score > 0]
+            return [best[0][0].slots()], True
+    return [each.slots() for each, score in best if score > 0], False
 
 
-def _totals(marks: _Marks, size: int) -> Iterator[int]:
-    """What the zones may take together: all, or what a journal leaves."""
-    yield size
-    journal = SMALLEST
-    while size - journal > max(marks.offsets, default=size):
-        yield size - journal
-        journal *= 2
+def totals(offsets: Sequence[int], size: int) -> list[int]:
+    """What zones at these offsets may take together, of `size` bytes: all, what a journal leaves,
+    a power of two, or as far as the last of them reaches, if that is of a power of two."""
+    last = max(offsets, default=size)
+    powers = [SMALLEST << power for power in range(size.bit_length())]
+    likely = [size, *(size - power for power in powers), *powers, *(last + each for each in powers)]
+    return [total for total in dict.fromkeys(likely) if last < total <= size]
 
 
 def _flaws(marks: _Marks, best: _Guess) -> int:
