@@ -57,9 +57,12 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     problems += too_many("region", len(used))
     places: list[int] = []
     lost = forensics.find(image, zones, slots, ecc, recover)
-    for record, problem in _recovered(_noting(lost, places), found, live, left):
-        found.append(record)
+    for record, problem, instead in _recovered(_noting(lost, places), found, live, left):
         problems += problem
+        if instead is None:
+            found.append(record)
+        else:
+            found[instead] = record
     if zones:
         problems += _unread(image, zones, slots, ecc, sorted(places))
     if not live:
@@ -149,22 +152,26 @@ def _named(blocks: Sequence[int]) -> str:
     return ", ".join(f"{at:#x}" for at in blocks[:MOST_NAMED]) + more
 
 
-def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record], live: bool,
-               left: int) -> Iterator[tuple[Record, list[Problem]]]:
-    """What no header leads to, each once, and not if a zone holds the same.
+def _recovered(lost: Iterable[forensics.Lost], known: Sequence[Record], live: bool,
+               left: int) -> Iterator[tuple[Record, list[Problem], int | None]]:
+    """What no header leads to, each once, and if a zone holds the same, only what is more of it:
+    with the number of the `known` record in whose place it is.
 
     left: bytes that all of it may take.
     """
-    shown = {_identity(record) for record in known}
+    shown = {_identity(record): (record, number) for number, record in enumerate(known)}
+    count = len(known)
     for piece in lost:
         if live and piece.zone.slot.kind != "kernel":
             continue
         found, problems = _read_lost(piece, left)
         left = max(0, left - sum(map(kernel_dump.cost, found)))
         for record in found:
-            if _identity(record) not in shown:
-                shown.add(_identity(record))
-                yield record, problems
+            other, number = shown.get(_identity(record), (None, count))
+            if other is None or _worth(record) > _worth(other):
+                shown[_identity(record)] = record, number
+                yield record, problems, number if other else None
+                count += other is None
                 problems = []
 
 
@@ -189,10 +196,16 @@ def _unread(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc
 
 
 def _identity(record: Record) -> tuple[object, ...]:
-    """The same for two copies of one dump, of which one may be damaged."""
-    if record.time is None:
-        return record.kind, record.text
-    return record.kind, record.time, record.text.partition("\n")[0]
+    """The same for two copies of one dump, of which one may be damaged, its title too: no two
+    dumps are of the same microsecond."""
+    return record.kind, record.text if record.time is None else record.time
+
+
+def _worth(record: Record) -> tuple[bool, int, int]:
+    """What one of two copies of a dump has more of is the better one."""
+    source = record.source
+    known = len(record.text) - record.text.count("\ufffd")
+    return not (source.truncated or source.torn), -(source.ecc_failed or 0), known
 
 
 def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Problem]]:
