@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import ramoops
 from .geometry import Geometry
-from .marks import PAGE, any_in
+from .marks import any_in
 from .persistent_ram import HEADER_SIZE
 from .reading import Reading, blanked, extents_of
 
@@ -32,8 +32,8 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     """Every record in the region, and what could not be read.
 
     given: what is known about the geometry, most trustworthy first.  live: ramoops is using the
-    region.  recover: somebody sent it, so the region may begin further down; and show also what
-    was removed, as far as its bytes are still there.
+    region.  recover: somebody sent it: show also what was removed, as far as its bytes are still
+    there.
     """
     if live or not any_in(region):
         return _ramoops(region, given, live, recover)
@@ -57,21 +57,9 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
 
 def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Contents:
     """What ramoops left."""
-    base = _base(region, given) if recover else 0
-    found = ramoops.records(region[base:] if base else region, given, live, recover)
-    records = [record._replace(source=record.source._replace(
-        offset=base + (record.source.offset or 0))) for record in found.records]
-    return Contents(Reading(records, found.problems, extents_of(records, HEADER_SIZE)),
+    found = ramoops.records(region, given, live, recover)
+    return Contents(Reading(found.records, found.problems, extents_of(found.records, HEADER_SIZE)),
                     found.zones)
-
-
-def _base(region: bytes, given: Sequence[Geometry]) -> int:
-    """Where ramoops' region begins in a larger dump: where the given geometry fits."""
-    if not given or not ramoops.find_zones(region, given)[1]:
-        return 0
-    first = next((zone.slot.offset for zone in ramoops.find_zones(region, ())[0]), 0)
-    fits = first % PAGE == 0 and not ramoops.find_zones(region[first:], given)[1]
-    return first if fits else 0
 
 
 # --- which of them hold what

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from ..record import Problem
 from . import forensics, kernel_dump, zone_ecc
+from .compression import TITLE
 from .geometry import Geometry, parity_bytes
-from .layout import guesses, layouts, split_ftrace
+from .layout import guesses, layouts, moved, split_ftrace, totals
+from .marks import SEED, is_near
 from .persistent_ram import (
     ORDERS,
     Ecc,
@@ -22,7 +24,9 @@ from .persistent_ram import (
     Zone,
     header_is_blank,
     header_parity,
+    nearly_zone_at,
     signatures,
+    straightened,
     zone_at,
 )
 
@@ -30,8 +34,11 @@ __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
 MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
 MOST_SIGNATURES = 1 << 17           # that are looked at: two for each KiB of 64 MiB
+MOST_HEADERS = 1 << 14              # that are looked at to see where a larger dump's zones begin
+MOST_BEFORE = 8                     # zones before the first valid one that may have been lost
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
+SAMPLE = 64                         # bytes in which a dump's title is
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
 
@@ -63,24 +70,71 @@ def divide(region: bytes, given: Sequence[Geometry]) -> Division:
             return division._replace(problems=_ecc_problem(region, division, geometry))
         said += [(geometry, division)] if division else []
     scanned = _scan(region)
+    said = [(geometry, _further_down(region, geometry, scanned, division))
+            for geometry, division in said]
     for geometry, division in said:
         if division.zones and _filled(division.zones) >= _filled(scanned):
             return division._replace(problems=[*_ecc_problem(region, division, geometry),
-                                               *_damaged(region, division)])
+                                               *_damaged(region, division), *_beginning(division)])
     found = _without_being_told(region, scanned)
     if not found.zones:
         slots = found.slots or (said[0][1].slots if said else [])
         return found._replace(slots=slots, problems=_nothing_there(region))
-    return found._replace(problems=[_mismatch(given[0], found)] if given else [])
+    problems = [*found.problems, *([_mismatch(given[0], found)] if given else [])]
+    return found._replace(problems=problems)
 
 
-def _laid_out(region: bytes, geometry: Geometry) -> Division | None:
-    """The division that a geometry stands for, by the kernel whose zones fit best."""
-    fits = [(_fitting(region, slots), slots) for slots in layouts(geometry, len(region))]
+def _laid_out(region: bytes, geometry: Geometry, base: int = 0,
+              total: int | None = None) -> Division | None:
+    """The division that a geometry stands for, by the kernel whose zones fit best.
+
+    base, total: of the part of the region that is divided, in bytes; None: all of it.
+    """
+    size = len(region) if total is None else total
+    fits = [(_fitting(region, slots), slots) for slots in (
+        [moved(slot, base) for slot in slots] for slots in layouts(geometry, size))]
     most = max((fit for fit, _ in fits), default=0)
     said = parity_bytes(geometry.ecc)
     divisions = [_division(region, slots, said) for fit, slots in fits if fit == most]
     return max(divisions, key=lambda division: len(division.zones), default=None)
+
+
+def _further_down(region: bytes, geometry: Geometry, scanned: Sequence[Zone],
+                  division: Division) -> Division:
+    """`division`, or if it fits better, the one of a part of the region, which begins with the
+    first zone: somebody dumped more memory than that."""
+    offsets = [zone.slot.offset for zone in scanned]
+    if not offsets:
+        return division
+    first = offsets[0]
+    left, tried = MOST_HEADERS, [division]
+    sizes = totals([at - first for at in offsets], len(region) - first)
+    for total in sorted(sizes, key=lambda size: (size.bit_count(), size)):
+        there = _laid_out(region, geometry, first, total)
+        if there and not _missing_all(there) and total.bit_count() == 1:
+            return max(division, there, key=lambda each: _agreement(region, each))
+        tried += [there] if there else []
+        left -= len(there.slots) if there else 0
+        if left < 0:
+            break
+    return max(tried, key=lambda each: _agreement(region, each))
+
+
+def _missing_all(division: Division) -> int:
+    """How many slots have no zone."""
+    return len(division.slots) - len(division.zones)
+
+
+def _missing(division: Division) -> int:
+    """The same, if the region begins with the zones, less a few: the first ones may be lost."""
+    missing = _missing_all(division)
+    return missing if division.slots and division.slots[0].offset else missing - MOST_BEFORE
+
+
+def _beginning(division: Division) -> list[Problem]:
+    base = division.slots[0].offset if division.slots else 0
+    return [Problem("region", f"ramoops' region begins at offset {base:#x} of what was read",
+                    "info")] if base else []
 
 
 def _fitting(region: bytes, slots: Sequence[Slot]) -> int:
@@ -94,8 +148,17 @@ def _division(region: bytes, slots: Sequence[Slot], said: int = 0) -> Division:
     slots = split_ftrace(region, slots)
     ecc = zone_ecc.find(region, slots, said)
     by_order = [[zone_at(region, slot, order, ecc) for slot in slots] for order in ORDERS]
-    zones = max(([zone for zone in found if zone] for found in by_order), key=len)
-    return Division(zones, slots, ecc, [])
+    order, found = max(zip(ORDERS, by_order, strict=True), key=lambda each: _count(each[1]))
+    if not _count(found):
+        return Division([], slots, ecc, [])
+    zones = [straightened(region, zone) if zone else
+             nearly_zone_at(region, slot, order, ecc) if slot.kind != "kernel" else None
+             for slot, zone in zip(slots, found, strict=True)]
+    return Division([zone for zone in zones if zone], slots, ecc, [])
+
+
+def _count(zones: Iterable[Zone | None]) -> int:
+    return sum(zone is not None for zone in zones)
 
 
 def _filled(zones: Iterable[Zone]) -> int:
@@ -143,7 +206,7 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
     tried = [_division(region, slots) for slots in guesses(region, scanned, lost)]
     guessed = max(tried, key=lambda each: _agreement(region, each), default=None)
     if guessed and _filled(guessed.zones) >= _filled(scanned):
-        return guessed
+        return guessed._replace(problems=_beginning(guessed))
     slots = [zone.slot for zone in scanned]
     ecc = zone_ecc.find(region, slots)
     ended = _all_ended(region, scanned, [ecc.size] if ecc else [])
@@ -152,12 +215,13 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
     return Division(scanned, slots, None, []) if ecc is None else _division(region, slots)
 
 
-def _agreement(region: bytes, division: Division) -> tuple[int, int]:
+def _agreement(region: bytes, division: Division) -> tuple[int, int, int]:
     """How many headers are valid where they should be, and lead to what should be there: error
-    correction shows more of them than their signatures did."""
-    shown = [zone for zone in division.zones if zone.used and zone.corrected][:MOST_SHOWN]
-    image, _ = zone_ecc.mend(region, shown)
-    return len(division.zones), sum(zone.slot.kind == _kind(zone.body(image)) for zone in shown)
+    correction shows more of them than their signatures did; and how few are missing."""
+    shown = [zone for zone in division.zones if zone.used and zone.slot.kind != "ftrace"]
+    image, _ = zone_ecc.mend(region, shown[-MOST_SHOWN:])
+    return (len(division.zones), sum(zone.slot.kind == _kind(zone.body(image))
+                                     for zone in shown[-MOST_SHOWN:]), -_missing(division))
 
 
 def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
@@ -203,6 +267,8 @@ def _scan(region: bytes) -> list[Zone]:
         slot = Slot("?", 0, offset, len(region) - offset)
         zone = zone_at(region, slot, order) if offset >= end else None
         if zone:
+            if not zone.start and zone.used.bit_count() == 1:
+                zone = zone._replace(used=0, damaged=True)      # see persistent_ram.straightened
             zones.append(zone)
             end = zone.end
         if len(zones) >= MOST_ZONES:
@@ -225,8 +291,12 @@ def _name_zones(region: bytes, zones: list[Zone]) -> list[Zone]:
 
 
 def _kind(body: bytes) -> str:
-    """What a zone found by its signature holds, from its contents; empty ones count as dumps."""
-    if not body or any(kernel_dump.lines(body)):
+    """What a zone found by its signature holds, from its contents; empty ones count as dumps.
+
+    A dump's first line may have lost bits: then what it was, or the title behind it, tells.
+    """
+    begins = is_near(int.from_bytes(body[:4], "big"), SEED) or re.search(TITLE, body[:SAMPLE])
+    if not body or begins or any(kernel_dump.lines(body)):
         return "kernel"
     lines = body.count(b"\n", 0, 8192) + 1
     return "console" if len(re.findall(CONSOLE_LINE, body[:8192])) * 2 >= lines else "pmsg"

@@ -18,7 +18,7 @@ from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, zone_at
 from .reed_solomon import BLOCK
 from .zone_ecc import Repair
 
-__all__ = ["Lost", "find", "is_held", "lost_headers"]
+__all__ = ["DAMAGED", "Lost", "find", "is_held", "lost_headers"]
 
 MOST_LOST = 1024                    # dumps; more are noise, or made to keep us busy
 LEAST_TEXT = 64                     # bytes that are taken for what is left of a console

@@ -17,9 +17,18 @@ from typing import NamedTuple
 
 from . import zone_ecc
 from .geometry import Geometry
-from .persistent_ram import ORDERS, Ecc, Slot, Zone, header_parity, zone_at
+from .persistent_ram import (
+    ORDERS,
+    Ecc,
+    Slot,
+    Zone,
+    header_parity,
+    is_nearly_signed,
+    nearly_zone_at,
+    zone_at,
+)
 
-__all__ = ["guesses", "layouts", "split_ftrace"]
+__all__ = ["guesses", "layouts", "moved", "split_ftrace", "totals"]
 
 SMALLEST = 1024                     # bytes of a zone that is guessed at
 MOST_CPUS = 256
@@ -110,7 +119,8 @@ def _is_zone(region: bytes, slot: Slot) -> bool:
     if b"\x43" not in (region[slot.offset:slot.offset + 1],
                        region[slot.offset + 3:slot.offset + 4]):
         return False
-    return any(zone_at(region, slot, order) for order in ORDERS)
+    return any(zone_at(region, slot, order) or nearly_zone_at(region, slot, order)
+               for order in ORDERS)
 
 
 # --- without being told
@@ -123,6 +133,7 @@ class _Marks(NamedTuple):
     offsets: list[int]          # of these, and of where a header was lost, in order
     traces: Callable[[Slot], int]           # zones of ftrace that the area is divided into
     ends_in: Callable[[Slot, Ecc], bool]    # its header's parity is where it has to be
+    nearly: Callable[[int], bool]           # a signature is there but for some bits
 
 
 class _Guess(NamedTuple):
@@ -143,30 +154,54 @@ def guesses(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[l
     explain, else a few; none if nothing explains it.
 
     zones: those with plain signatures, with their kinds as far as contents tell them.  lost:
-    offsets of zones that only a dump's header line shows.  Something else, a journal, may be
-    behind the zones; its size is taken for a power of two.
+    offsets of zones that only a dump's header line shows.  Something else, a journal or the rest
+    of a larger dump, may be behind the zones; and if none is at the beginning, before them.
     """
+    zones, lost = list(zones), list(lost)
+    first = min([*(zone.slot.offset for zone in zones), *lost], default=0)
+    found, explained = _guesses(region, zones, lost)
+    if not explained and first:
+        there = [_moved(zone, -first) for zone in zones]
+        more, explained = _guesses(region[first:], there, [at - first for at in lost])
+        more = [[moved(slot, first) for slot in slots] for slots in more]
+        found = more if explained and not found else [*found, *more]
+    return found
+
+
+def moved(slot: Slot, by: int) -> Slot:
+    """`slot` so many bytes further down."""
+    return slot._replace(offset=slot.offset + by)
+
+
+def _moved(zone: Zone, by: int) -> Zone:
+    return zone._replace(slot=moved(zone.slot, by))
+
+
+def _guesses(region: bytes, zones: Iterable[Zone],
+             lost: Iterable[int]) -> tuple[list[list[Slot]], bool]:
+    """The same for zones that begin with the region, and whether one leaves nothing to explain."""
     by_offset = {zone.slot.offset: zone for zone in zones}
     marks = _Marks(by_offset, sorted({*by_offset, *lost}),
                    cache(lambda slot: _traces(region, slot)),
-                   cache(lambda slot, ecc: _ends_in(region, slot, ecc)))
+                   cache(lambda slot, ecc: _ends_in(region, slot, ecc)),
+                   cache(lambda offset: is_nearly_signed(region, offset)))
     grids = [(record, _ecc_on_grid(region, marks, record)) for record in _sizes(marks)]
     best: list[tuple[_Guess, int]] = []
-    for total in _totals(marks, len(region)):
+    for total in totals(marks.offsets, len(region)):
         scored = islice(_scored(marks, grids, total), MOST_GUESSES)
         best = nlargest(MOST_TRIED, chain(best, scored), key=itemgetter(1))
         if best and best[0][1] > 0 and not _flaws(marks, best[0][0]):
-            return [best[0][0].slots()]
-    return [each.slots() for each, score in best if score > 0]
+            return [best[0][0].slots()], True
+    return [each.slots() for each, score in best if score > 0], False
 
 
-def _totals(marks: _Marks, size: int) -> Iterator[int]:
-    """What the zones may take together: all, or what a journal leaves."""
-    yield size
-    journal = SMALLEST
-    while size - journal > max(marks.offsets, default=size):
-        yield size - journal
-        journal *= 2
+def totals(offsets: Sequence[int], size: int) -> list[int]:
+    """What zones at these offsets may take together, of `size` bytes: all, what a journal leaves,
+    a power of two, or as far as the last of them reaches, if that is of a power of two."""
+    last = max(offsets, default=size)
+    powers = [SMALLEST << power for power in range(size.bit_length())]
+    likely = [size, *(size - power for power in powers), *powers, *(last + each for each in powers)]
+    return [total for total in dict.fromkeys(likely) if last < total <= size]
 
 
 def _flaws(marks: _Marks, best: _Guess) -> int:
@@ -256,7 +291,7 @@ def _score_behind(marks: _Marks, slots: Sequence[Slot], ecc: Ecc | None) -> int:
         elif zone:
             score += _agreement(slot, zone) - _unexplained(zone)
         else:
-            score -= 1
+            score += 3 if marks.nearly(slot.offset) else -1
         if ecc:
             score += 4 if marks.ends_in(slot, ecc) else -1
     return score

@@ -15,14 +15,19 @@ from heapq import merge
 from typing import NamedTuple
 
 from . import reed_solomon
+from .log_text import is_text
+from .marks import is_near
 from .reed_solomon import BLOCK
 
 __all__ = ["HEADER_SIZE", "ORDERS", "SIGNATURES", "Ecc", "Slot", "Zone", "empty_header",
-           "header_is_blank", "header_parity", "signatures", "zone_at"]
+           "header_is_blank", "header_parity", "is_nearly_signed", "nearly_zone_at",
+           "signatures", "straightened", "zone_at"]
 
 HEADER_SIZE = 12                    # u32 sig, s32 start, s32 size
 SIGNATURE = 0x43474244              # "DBGC" in little-endian memory
 ORDERS = ("little", "big")
+LOST_BITS = 3                       # of a header, by which it is still known
+SAMPLE = 64                         # bytes that tell text from anything else
 SIGNATURES = (SIGNATURE.to_bytes(4, "little"), SIGNATURE.to_bytes(4, "big"))    # as in ORDERS
 # Each, with start and size below 64 MiB: memory full of signatures is passed over quickly.
 PATTERNS = (rb"(?s)DBGC(?=.{3}[\0-\3].{3}[\0-\3])", rb"(?s)CGBD(?=[\0-\3].{3}[\0-\3].{3})")
@@ -77,6 +82,7 @@ class Zone(NamedTuple):
     ecc: Ecc | None = None      # None: it has no error correction
     corrected: int = 0          # wrong bytes of the header and its parity that were put right
     failed: bool = False        # the header has more wrong bytes than that, but looks valid
+    damaged: bool = False       # the header lost some bits, and says nearly what it did
 
     @property
     def end(self) -> int:
@@ -110,6 +116,58 @@ def zone_at(region: bytes, slot: Slot, order: str, ecc: Ecc | None = None) -> Zo
             or not start <= used <= slot._replace(size=size).capacity(ecc):
         return None
     return Zone(slot, start, used, ecc, corrected or 0, corrected is None)
+
+
+def nearly_zone_at(region: bytes, slot: Slot, order: str, ecc: Ecc | None = None) -> Zone | None:
+    """The zone with something in it in `slot`, if its header is valid but for some bits.
+
+    Until a ring is full, start and size are the same (buffer_start_add, buffer_size_add); full, the
+    size is the capacity.  That hardly happens by chance.
+    """
+    header = region[slot.offset:slot.data]
+    if len(header) < HEADER_SIZE:
+        return None
+    signature, start, used = _numbers(header, order)
+    capacity = slot.capacity(ecc)
+    lost = _lost_bits(signature, slot.kind)
+    if lost > LOST_BITS:
+        return None
+    if 0 < used <= capacity and (start == used or (used == capacity and start < used)):
+        return Zone(slot, start, used, ecc, damaged=True)
+    both = next((size for size in (start | used, start & used) if 0 < size <= capacity), 0)
+    if both and (start ^ used).bit_count() + lost <= LOST_BITS:
+        return Zone(slot, both, both, ecc, damaged=True)
+    return None
+
+
+def is_nearly_signed(region: bytes, offset: int) -> bool:
+    """Whether a plain signature stands at `offset`, but for a bit or two."""
+    word = int.from_bytes(region[offset:offset + 4], "big")
+    return any(is_near(word, int.from_bytes(each, "big")) for each in SIGNATURES)
+
+
+def _lost_bits(signature: int, kind: str) -> int:
+    """How many bits of a signature are wrong; of ftrace's, the three lowest bits of the major
+    version and all below it may be any."""
+    wrong = signature ^ SIGNATURE
+    return (wrong >> 19 if kind == "ftrace" else wrong).bit_count()
+
+
+def straightened(region: bytes, zone: Zone) -> Zone:
+    """`zone`, or if its start and size are not the same for one bit, though it is not full, as it
+    was before it lost or gained that bit.
+
+    A start of 0 tells that it was empty.  Else what is between the two tells which is right.
+    """
+    start, used = zone.start, zone.used
+    if used == zone.slot.capacity(zone.ecc) or (start ^ used).bit_count() != 1:
+        return zone
+    before = region[max(zone.slot.data, zone.slot.data + start - SAMPLE):zone.slot.data + start]
+    between = region[zone.slot.data + start:zone.end]
+    ends = not start or not between.strip(b"\0\xff") \
+        or (is_text(before) and not is_text(between[:SAMPLE]))
+    right = start if ends else used
+    return zone._replace(start=right, used=right, damaged=True)
 
 
 def header_parity(header: bytes, size: int) -> bytes:

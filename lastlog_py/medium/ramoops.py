@@ -60,9 +60,12 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     lost = forensics.find(image, zones, slots, ecc, recover or live)
     if live:
         lost = _of_dump_zones(lost, zones)
-    for record, problem in _recovered(_noting(lost, places), found, left):
-        found.append(record)
+    for record, problem, instead in _recovered(_noting(lost, places), found, left):
         problems += problem
+        if instead is None:
+            found.append(record)
+        else:
+            found[instead] = record
     if zones:
         problems += _unread(image, zones, slots, ecc, sorted(places))
     if not live:
@@ -82,12 +85,13 @@ def _read(image: bytes, zone: Zone, repair: Repair,
     image: the region after error correction.  most: bytes that they may take.
     """
     slot, body = zone.slot, zone.body(image)
-    source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size)
+    source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size, torn=zone.damaged,
+                    recovered=zone.damaged)
     where = f"region, {slot.kind} zone {slot.number}"
-    problems = []
+    problems = [Problem(where, forensics.DAMAGED, "warning")] if zone.damaged else []
     if zone.ecc:
         source = _corrected(source, repair, zone.corrected, zone.failed)
-        problems = _ecc_problems(where, repair, zone.failed)
+        problems += _ecc_problems(where, repair, zone.failed)
     if slot.kind == "console":
         return [captured("console", body, source)], problems
     if slot.kind == "pmsg":
@@ -166,20 +170,24 @@ def _of_dump_zones(lost: Iterable[forensics.Lost],
             yield piece
 
 
-def _recovered(lost: Iterable[forensics.Lost], known: Iterable[Record],
-               left: int) -> Iterator[tuple[Record, list[Problem]]]:
-    """What no header leads to, each once, and not if a zone holds the same.
+def _recovered(lost: Iterable[forensics.Lost], known: Sequence[Record],
+               left: int) -> Iterator[tuple[Record, list[Problem], int | None]]:
+    """What no header leads to, each once, and if a zone holds the same, only what is more of it:
+    with the number of the `known` record in whose place it is.
 
     left: bytes that all of it may take.
     """
-    shown = {_identity(record) for record in known}
+    shown = {_identity(record): (record, number) for number, record in enumerate(known)}
+    count = len(known)
     for piece in lost:
         found, problems = _read_lost(piece, left)
         left = max(0, left - sum(map(kernel_dump.cost, found)))
         for record in found:
-            if _identity(record) not in shown:
-                shown.add(_identity(record))
-                yield record, problems
+            other, number = shown.get(_identity(record), (None, count))
+            if other is None or _worth(record) > _worth(other):
+                shown[_identity(record)] = record, number
+                yield record, problems, number if other else None
+                count += other is None
                 problems = []
 
 
@@ -204,10 +212,16 @@ def _unread(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc
 
 
 def _identity(record: Record) -> tuple[object, ...]:
-    """The same for two copies of one dump, of which one may be damaged."""
-    if record.time is None:
-        return record.kind, record.text
-    return record.kind, record.time, record.text.partition("\n")[0]
+    """The same for two copies of one dump, of which one may be damaged, its title too: no two
+    dumps are of the same microsecond."""
+    return record.kind, record.text if record.time is None else record.time
+
+
+def _worth(record: Record) -> tuple[bool, int, int]:
+    """What one of two copies of a dump has more of is the better one."""
+    source = record.source
+    known = len(record.text) - record.text.count("\ufffd")
+    return not (source.truncated or source.torn), -(source.ecc_failed or 0), known
 
 
 def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Problem]]:

@@ -112,6 +112,11 @@ def _is_balanced(data: bytes, parity: bytes) -> bool:
     return _sum(data) == _sum(parity) and any(data)
 
 
+def _is_nearly_blank(word: bytes, size: int) -> bool:
+    """Whether any code with `size` bytes of parity would correct it into zeros."""
+    return len(word.translate(None, b"\0")) <= size // 2
+
+
 def _sum(data: bytes) -> int:
     """The xor of all bytes of a block."""
     value = int.from_bytes(data, "big")
@@ -128,10 +133,11 @@ def _by_mended_words(region: bytes, slots: Sequence[Slot], codes: Iterable[Ecc],
     """
     best, most = None, 0.0
     for code in codes:
-        words = [word for slot in slots for word in _words(region, slot, code)]
+        words = [word for slot in slots for word in _words(region, slot, code)
+                 if not _is_nearly_blank(b"".join(word), code.size)]
         failed = _failed(words, HEADER_SIZE, code) + _failed(words, BLOCK, code)
         mended = len(words) - failed
-        sure = mended * -log2(_chance(code.size))
+        sure = mended * -log2(_chance(code.size)) if words else 0.0
         if 3 * failed <= mended and sure > most \
                 and (sure >= SURE or (code.size == said and mended > 1)):
             best, most = code, sure

@@ -76,7 +76,8 @@ def test_a_region_within_a_larger_dump(before: int) -> None:
     assert [record.id for record in found.records] == [record.id for record in alone]
     assert [record.source.offset for record in found.records] == \
         [before + (record.source.offset or 0) for record in alone]
-    assert found.problems == []
+    assert [(problem.what, problem.severity) for problem in found.problems] == \
+        [(f"ramoops' region begins at offset {before:#x} of what was read", "info")]
 
 
 def test_given_geometry_that_does_not_fit_is_reported() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import struct
 
 import pytest
@@ -143,6 +144,50 @@ def test_a_journal_behind_the_zones_does_not_hide_them() -> None:
         assert [record.kind for record in found[:3]] == ["kernel", "kernel", "console"]
         assert all(record.source.ecc_corrected == 0 and not record.source.torn
                    for record in found[:4])
+
+
+def found_in(region: bytes, given: list[Geometry], before: int) -> list[tuple[str, int, str]]:
+    return sorted((record.kind, (record.source.offset or 0) - before, record.text)
+                  for record in ramoops.records(region, given).records)
+
+
+@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize(("before", "after"), [(0x42000, 0xbe000), (3591, 0), (0x10000, 0x10000),
+                                               (0, 0x30000), (0x42001, 0x5000)])
+@pytest.mark.parametrize("name", ["c01_all_console_pmsg_ftrace", "m02_mipsbe_malta", "e04_ecc16",
+                                  "f05_wrapped_ecc", "g01_gap", "g08_small_records"])
+def test_a_region_somewhere_in_a_larger_dump(name: str, before: int, after: int,
+                                             said: bool) -> None:
+    filler = random.Random(before).randbytes
+    sizes = samples.manifest()[name]["geometry"]
+    given = [Geometry(*(sizes.get(key) or 0 for key in (
+        "record_size", "console_size", "ftrace_size", "pmsg_size", "ecc")))] if said else []
+    region = filler(before) + samples.region(name) + filler(after)
+    assert found_in(region, given, before) == found_in(samples.region(name), given, 0)
+    problems = [problem for problem in ramoops.records(region, given).problems
+                if "begins at offset" in problem.what]
+    if before == 0x10000 and not said:
+        return                          # it may be a zone whose header is lost
+    assert [problem.severity for problem in problems] == ["info"] * bool(before)
+    assert not before or f"{before:#x}" in problems[0].what
+
+
+def test_the_first_zones_may_be_lost_without_a_larger_dump() -> None:
+    """The zones keep their numbers."""
+    region = bytearray(samples.region("z03_lzo_4k"))
+    first = samples.region("z03_lzo_4k")[:4096]
+    region[:4096], region[8192:12288] = bytes(4096), first
+    for given in ([], [Geometry(4096)]):
+        assert [record.source.zone for record in ramoops.records(bytes(region), given).records] \
+            == [2]
+
+
+@pytest.mark.parametrize(("body", "kind"), [
+    (zones.dump(LOG), "kernel"), (b"==\x3f=1700000000,000042-C\n" + bytes(range(256)), "kernel"),
+    (b"\xff" * 30 + LOG, "kernel"), (b"", "kernel"), (CONSOLE, "console"),
+    (b"x" + CONSOLE[1:], "console"), (b"hello\n" * 9, "pmsg"), (bytes(range(256)), "pmsg")])
+def test_what_a_zone_holds_is_seen_in_it(body: bytes, kind: str) -> None:
+    assert division._kind(body) == kind
 
 
 # --- memory made to keep us busy

@@ -73,6 +73,30 @@ def test_the_same_dump_is_never_shown_twice() -> None:
     assert texts(region) == [LOG.decode()]
 
 
+@pytest.mark.parametrize("letter", "CD")
+@pytest.mark.parametrize("stale_first", [False, True])
+def test_of_two_copies_the_better_one_is_shown(stale_first: bool, letter: str) -> None:
+    """Its zone is valid, but the dump in it damaged, its title too; the other copy is whole."""
+    whole = Ring(SIZE, Kernel()).dump(LOG, letter=letter).bytes()
+    places = range(37, 40) if letter == "D" else range(120, 124)
+    pieces = [damaged(whole, places), damaged(whole, range(4))]
+    for region in (b"".join(pieces[::-1] if stale_first else pieces),
+                   b"".join([pieces[1], pieces[0], pieces[1]])):
+        contents = ramoops.records(region, [Geometry(SIZE)], recover=True)
+        (record,) = contents.records
+        assert record.text.encode() == LOG and record.source.recovered
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_the_copy_with_fewer_blocks_lost_is_shown(broken: int) -> None:
+    ring = Ring(SIZE, Kernel(), 4).dump(LOG)
+    blocks = [[*range(HEADER + 300, HEADER + 306)], []]
+    rings = [damaged(ring.bytes(), [*blocks[broken != at], *(range(4) if at else [])])
+             for at in (0, 1)]
+    (record,) = ramoops.records(b"".join(rings), [Geometry(SIZE, ecc=4)], recover=True).records
+    assert record.text.encode() == LOG and not record.source.ecc_failed
+
+
 def test_records_of_one_second_are_different_ones() -> None:
     rings = [Ring(SIZE, Kernel()).dump(LOG, microseconds=at) for at in (1, 2)]
     rings[1].zap()

@@ -214,3 +214,14 @@ def test_heavy_damage_never_raises(seed: int, ecc: int, errors: int, said: bool)
         contents = ramoops.records(region[:cut], [Geometry(SIZE, ecc=ecc)] if said else [],
                                    recover=True)
         assert all("\0" not in record.text for record in contents.records)
+
+
+def test_blank_words_with_a_bit_or_two_are_of_no_code() -> None:
+    """Any code would correct them into zeros."""
+    region = bytearray(zones.zone(4096) * 16)
+    for at in range(100, len(region), 256):
+        region[at] ^= 1 << at % 8
+    for slot in range(3):
+        region[slot * 4096 + 4] = 1     # not empty, as it seems
+    slots = [Slot("kernel", n, n * 4096, 4096) for n in range(16)]
+    assert zone_ecc.find(bytes(region), slots) is None
