@@ -155,7 +155,7 @@ def test_zones_of_4_4_are_exactly_record_size() -> None:
 
 
 def test_a_wrong_geometry_is_reported_and_the_zones_are_found_all_the_same() -> None:
-    region = b"\xff" * 1536 + zones.zone(4096, zones.dump(zones.log(5)))
+    region = b"\xff" * 1536 + zones.zone(4096, zones.dump(zones.log(40)))
     contents = ramoops.records(region, [Geometry(1024, origin="the configuration")])
     assert len(contents.records) == 1
     assert "the configuration" in contents.problems[0].what
