@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from ..record import Problem
 from . import ramoops
 from .geometry import Geometry
-from .marks import any_in
+from .marks import PAGE, any_in
 from .persistent_ram import HEADER_SIZE
 from .reading import Reading, blanked, extents_of
 
-__all__ = ["Contents", "erased", "read"]
+__all__ = ["Findings", "erased", "read"]
 
 Span = tuple[int, int]          # offset and end, in bytes from the region's start
 
 
-class Contents(NamedTuple):
+class Findings(NamedTuple):
     """What a region holds."""
 
     reading: Reading
@@ -28,37 +29,72 @@ class Contents(NamedTuple):
 
 
 def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
-         recover: bool = False) -> Contents:
+         recover: bool = False) -> Findings:
     """Every record in the region, and what could not be read.
 
     given: what is known about the geometry, most trustworthy first.  live: ramoops is using the
     region.  recover: somebody sent it: show also what was removed, as far as its bytes are still
     there.
     """
-    if live or not any_in(region):
+    if live:
         return _ramoops(region, given, live, recover)
+    findings = _read(region, given, recover)
+    if recover and not _is_sound(findings):
+        there = _shifted(region, given)
+        return there if there and (_is_sound(there) or not findings.reading.records) else findings
+    return findings
+
+
+def _is_sound(findings: Findings) -> bool:
+    """Whether there is anything that no damage made."""
+    return any(not (record.source.torn or record.source.recovered)
+               for record in findings.reading.records)
+
+
+def _shifted(region: bytes, given: Sequence[Geometry]) -> Findings | None:
+    """What is in a region whose records begin at no multiple of PAGE; None: there are none."""
+    from . import shifted  # most regions begin where they should
+
+    base = 0 if ramoops.is_blank(region) else shifted.base_of(region)
+    findings = _read(region, given, True, base) if base else None
+    if findings is None or not findings.reading.records:
+        return None
+    first = min(offset for extents in findings.reading.extents.values() for offset, _ in extents)
+    problem = Problem("region", f"its records begin at offset {first:#x}: at no multiple of "
+                      f"{PAGE}, as on the machine it is from", "info")
+    return findings._replace(reading=findings.reading._replace(
+        problems=[problem, *findings.reading.problems]))
+
+
+def _read(region: bytes, given: Sequence[Geometry], recover: bool, base: int = 0) -> Findings:
+    """Every record in a region that no driver uses.  base: where the first page begins."""
+    if not any_in(region, base):
+        return _ramoops(region, given, False, recover)
     from . import crashlog, mtdoops, pstore_zone, seed_ramoops  # few regions need them
 
-    found = ramoops.find_zones(region, given)[0]
-    others = [mtdoops.read(region, given[:1] if recover else ()),
-              pstore_zone.read(region, recover, lone=not found), crashlog.read(region, recover),
-              seed_ramoops.read(region, given[:1] if recover else ())]
+    others = [mtdoops.read(region, given[:1] if recover else (), base),
+              pstore_zone.read(region, recover, True, base), crashlog.read(region, recover, base)]
+    if not base:
+        others.append(seed_ramoops.read(region, given[:1] if recover else ()))
     if not any(reading.records for reading in others):
         return _ramoops(region, given, False, recover)
+    found = ramoops.find_zones(region, given)[0]        # which takes its time
+    if found and all(record.kind != "kernel" for record in others[1].records):
+        others[1] = pstore_zone.read(region, recover, False, base)
     zones = [(zone.slot.offset, zone.end) for zone in found if zone.used]
     held = _held([*zones, *(span for reading in others for span in _spans(reading))])
     others = [_only(reading, held) for reading in others]
     region = blanked(region, (span for reading in others for span in _spans(reading)))
-    contents = _ramoops(region, given, False, recover)
-    if contents.zones or contents.reading.records:
-        others.insert(0, contents.reading)
-    return Contents(_together(others), contents.zones)
+    findings = _ramoops(region, given, False, recover)
+    if findings.zones or findings.reading.records:
+        others.insert(0, findings.reading)
+    return Findings(_together(others), findings.zones)
 
 
-def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Contents:
+def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Findings:
     """What ramoops left."""
     found = ramoops.records(region, given, live, recover)
-    return Contents(Reading(found.records, found.problems, extents_of(found.records, HEADER_SIZE)),
+    return Findings(Reading(found.records, found.problems, extents_of(found.records, HEADER_SIZE)),
                     found.zones)
 
 
