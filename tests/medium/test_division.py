@@ -256,13 +256,13 @@ def test_a_zone_at_an_odd_offset_is_found() -> None:
 @pytest.mark.parametrize(("cut", "within", "beyond"), [
     (1 << 19, 0, 8), (786532, 1, 4), (978576, 1, 1), ((1 << 20) - 16384, 1, 0)])
 def test_a_dump_that_ends_before_its_zones_do(cut: int, within: int, beyond: int) -> None:
-    """No header is damaged that is not there."""
+    """No header is damaged that is not there.  Of a trace that is cut what is there is shown."""
     name = "c01_all_console_pmsg_ftrace"
     region = samples.region(name)
     given = geometry_of(name)[0]
     whole = ramoops.records(region, [given]).records
     found = ramoops.records(region[:cut], [given])
-    assert [record.id for record in found.records] == [
+    assert [record.id for record in found.records if not record.source.torn] == [
         record.id for record in whole if (record.source.offset or 0) + record.source.size < cut]
     whats = [problem.what for problem in found.problems]
     assert sum("ends within it" in what for what in whats) <= within
