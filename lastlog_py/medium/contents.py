@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from ..record import Problem
 from . import ramoops
 from .geometry import Geometry
 from .marks import any_in
@@ -35,16 +36,51 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     region.  recover: somebody sent it: show also what was removed, as far as its bytes are still
     there.
     """
-    if live or not any_in(region):
+    if live:
         return _ramoops(region, given, live, recover)
+    contents = _read(region, given, recover)
+    if recover and not _is_sound(contents):
+        there = _shifted(region, given)
+        return there if there and (_is_sound(there) or not contents.reading.records) else contents
+    return contents
+
+
+def _is_sound(contents: Contents) -> bool:
+    """Whether there is anything that no damage made."""
+    return any(not (record.source.torn or record.source.recovered)
+               for record in contents.reading.records)
+
+
+def _shifted(region: bytes, given: Sequence[Geometry]) -> Contents | None:
+    """What is in a region whose records begin at no multiple of PAGE; None: there are none."""
+    from . import shifted  # most regions begin where they should
+
+    base = shifted.base_of(region)
+    contents = _read(region, given, True, base) if base else None
+    if contents is None or not contents.reading.records:
+        return None
+    first = min(offset for extents in contents.reading.extents.values() for offset, _ in extents)
+    problem = Problem("region", f"its records begin at offset {first:#x}: at no multiple of "
+                      f"{PAGE}, as on the machine it is from", "info")
+    return contents._replace(reading=contents.reading._replace(
+        problems=[problem, *contents.reading.problems]))
+
+
+def _read(region: bytes, given: Sequence[Geometry], recover: bool, base: int = 0) -> Contents:
+    """Every record in a region that no driver uses.  base: where the first page begins."""
+    if not any_in(region, base):
+        return _ramoops(region, given, False, recover)
     from . import crashlog, mtdoops, pstore_zone, seed_ramoops  # few regions need them
 
-    found = ramoops.find_zones(region, given)[0]
-    others = [mtdoops.read(region, given[:1] if recover else ()),
-              pstore_zone.read(region, recover, lone=not found), crashlog.read(region, recover),
-              seed_ramoops.read(region, given[:1] if recover else ())]
+    others = [mtdoops.read(region, given[:1] if recover else (), base),
+              pstore_zone.read(region, recover, True, base), crashlog.read(region, recover, base)]
+    if not base:
+        others.append(seed_ramoops.read(region, given[:1] if recover else ()))
     if not any(reading.records for reading in others):
         return _ramoops(region, given, False, recover)
+    found = ramoops.find_zones(region, given)[0]        # which takes its time
+    if found and all(record.kind != "kernel" for record in others[1].records):
+        others[1] = pstore_zone.read(region, recover, False, base)
     zones = [(zone.slot.offset, zone.end) for zone in found if zone.used]
     held = _held([*zones, *(span for reading in others for span in _spans(reading))])
     others = [_only(reading, held) for reading in others]

@@ -21,7 +21,7 @@ from .log_text import end_of
 from .marks import CRASHLOG, PAGE, is_near
 from .reading import MOST_RECORDS, Reading, extents_of, too_many
 
-__all__ = ["Log", "erased", "find", "is_file", "read", "read_file"]
+__all__ = ["Log", "erased", "find", "is_file", "log_at", "read", "read_file"]
 
 HEADER_SIZE = 8
 PAGES, LARGEST_PAGE = 4, 65536
@@ -49,16 +49,17 @@ def read_file(data: bytes) -> Reading:
                    extents_of(found))
 
 
-def read(data: bytes, recover: bool = False) -> Reading:
+def read(data: bytes, recover: bool = False, base: int = 0) -> Reading:
     """The records in the crashlogs in `data`, a region; the newest of each first.
 
     recover: also of those that the kernel has handed out, as far as their bytes are still there.
+    base: as in find.
     """
     found: list[Record] = []
     problems: list[Problem] = []
     extents: dict[str, list[tuple[int, int]]] = {}
     beyond = 0
-    for log in find(data):
+    for log in find(data, base):
         if recover or not log.left:
             most = MOST_RECORDS - len(found)
             records, more = _records(data[log.offset + HEADER_SIZE:log.end], log.offset, log.left,
@@ -77,12 +78,15 @@ def erased(log: bytes) -> bytes:
     return log[:4] + bytes(max(0, len(log) - 4))
 
 
-def find(data: bytes) -> list[Log]:
-    """The crashlogs in `data`, each at the start of a page and with sensible data behind it."""
-    return [log for page in range(0, len(data), PAGE) if (log := _log_at(data, page))]
+def find(data: bytes, base: int = 0) -> list[Log]:
+    """The crashlogs in `data`, each at the start of a page and with sensible data behind it.
+
+    base: where the first page begins.
+    """
+    return [log for page in range(base, len(data), PAGE) if (log := log_at(data, page))]
 
 
-def _log_at(data: bytes, offset: int) -> Log | None:
+def log_at(data: bytes, offset: int) -> Log | None:
     start = offset + HEADER_SIZE
     magic = int.from_bytes(data[offset:offset + 4], "big")
     order = next((CRASHLOG[mark] for mark in CRASHLOG if is_near(magic, mark)), None)

@@ -8,7 +8,7 @@ import re
 
 from .marks import PAGE
 
-__all__ = ["end_in_slot", "end_of", "end_of_pages", "is_text", "tells_of_trouble"]
+__all__ = ["SAMPLE", "end_in_slot", "end_of", "end_of_pages", "is_text", "tells_of_trouble"]
 
 ASCII = bytes((*range(0x20, 0x7f), 9, 10, 13, 27))      # what logs are made of, escapes included
 SAMPLE = 256                    # bytes that tell text from anything else
@@ -33,9 +33,10 @@ def end_in_slot(data: bytes, start: int, end: int) -> tuple[int, bool]:
     return first + (len(rest) if is_text(rest.lstrip(b"\xff\0")) else 0), bool(rest)
 
 
-def end_of_pages(data: bytes, start: int, end: int) -> int:
-    """Where the pages end that the text which begins at `start` goes on in, at most `end`."""
-    page = start // PAGE * PAGE + PAGE
+def end_of_pages(data: bytes, offset: int, end: int) -> int:
+    """Where the pages end that the text goes on in which begins in the page at `offset`, at most
+    `end`."""
+    page = offset + PAGE
     while page < end and is_text(data[page:page + 64]):
         page += PAGE
     return min(page, end)

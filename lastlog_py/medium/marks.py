@@ -1,6 +1,7 @@
 """How the records of each format begin, for readers and for a quick look.
 
 On the hot path: imports nothing.  All are at the start of a page; each may have lost some bits.
+In a dump that somebody cut out elsewhere the pages begin at a `base`, in bytes from its start.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ def is_near(word: int, mark: int) -> bool:
     return (word ^ mark).bit_count() <= LOST_BITS
 
 
-def any_in(region: bytes) -> bool:
+def any_in(region: bytes, base: int = 0) -> bool:
     """Whether a page of the region may begin with a record of other formats than of ramoops'
-    zones."""
-    for page in range(0, len(region), PAGE):
+    zones.  base: where the first page begins."""
+    for page in range(base, len(region), PAGE):
         head = region[page:page + HEAD]
         if head.strip(b"\0") and head.strip(b"\xff") and may_begin(head):
             return True

@@ -24,7 +24,7 @@ from .log_text import end_in_slot, end_of, end_of_pages, is_text, tells_of_troub
 from .marks import HEAD, MTDOOPS, PAGE, is_counted, is_near
 from .reading import MOST_RECORDS, Reading, too_many
 
-__all__ = ["Slot", "erased", "find", "read"]
+__all__ = ["Slot", "erased", "find", "head_at", "read"]
 
 LARGEST_SLOT = 8 << 20          # bytes: MTDOOPS_MAX_MTD_SIZE
 NEVER = 0xffffffff              # no slot's count: it stands in unused ones
@@ -46,12 +46,13 @@ class Slot(NamedTuple):
     torn: bool = False          # the header lost some bits, or there is more than filler behind
 
 
-def read(data: bytes, given: Sequence[Geometry] = ()) -> Reading:
+def read(data: bytes, given: Sequence[Geometry] = (), base: int = 0) -> Reading:
     """The records in all used slots, newest first.
 
-    given: what is known about the record size; where the slots contradict, they win.
+    given: what is known about the record size; where the slots contradict, they win.  base: where
+    the first page begins.
     """
-    slots, problems = find(data, given)
+    slots, problems = find(data, given, base)
     found: list[Record] = []
     extents: dict[str, list[tuple[int, int]]] = {}
     for slot in _newest_first(slots)[:MOST_RECORDS]:
@@ -72,15 +73,16 @@ def erased(slot: bytes) -> bytes:
 # --- which slots there are
 
 
-def find(data: bytes, given: Sequence[Geometry] = ()) -> tuple[list[Slot], list[Problem]]:
+def find(data: bytes, given: Sequence[Geometry] = (),
+         base: int = 0) -> tuple[list[Slot], list[Problem]]:
     """The used slots in `data`, in order, and what speaks against the record size given."""
-    pages = range(0, len(data), PAGE)
-    heads = [head for page in pages if (head := _head(data, page))] or \
+    pages = range(base, len(data), PAGE)
+    heads = [head for page in pages if (head := head_at(data, page))] or \
         [head for page in pages if (head := _head_without_magic(data, page))]
     return _sized(data, heads, given)
 
 
-def _head(data: bytes, offset: int) -> Slot | None:
+def head_at(data: bytes, offset: int) -> Slot | None:
     """The slot that begins at `offset`, without its end; its magic may have lost some bits."""
     word = int.from_bytes(data[offset + 4:offset + 8], "big")
     near = [each for each in MTDOOPS if is_near(word, each)]
@@ -127,7 +129,7 @@ def _sized(data: bytes, heads: list[Slot],
         return [], []
     nexts = [*[head.offset for head in heads[1:]], len(data)]
     apart = math.gcd(*(head.offset - heads[0].offset for head in heads))
-    size = apart or end_of_pages(data, heads[0].text, heads[0].offset + LARGEST_SLOT) \
+    size = apart or end_of_pages(data, heads[0].offset, heads[0].offset + LARGEST_SLOT) \
         - heads[0].offset
     problems = []
     for said in given[:1]:

@@ -23,7 +23,7 @@ from .log_text import end_of, is_text
 from .marks import KMSG, PAGE, SEED, is_near
 from .reading import MOST_RECORDS, Reading, too_many
 
-__all__ = ["HEADER_SIZE", "Zone", "erased", "find", "read"]
+__all__ = ["HEADER_SIZE", "Zone", "erased", "find", "read", "zone_at"]
 
 HEADER_SIZE = 12
 SIGNATURE = 0x43474244          # xored with the number of the type (enum pstore_type_id)
@@ -78,12 +78,13 @@ class Zone(NamedTuple):
         return self.offset + self.size
 
 
-def read(data: bytes, recover: bool = False, lone: bool = True) -> Reading:
+def read(data: bytes, recover: bool = False, lone: bool = True, base: int = 0) -> Reading:
     """The records in all zones of a region.
 
-    recover: also those that were removed, as far as their bytes are still there.  lone: as in find.
+    recover: also those that were removed, as far as their bytes are still there.  lone, base: as
+    in find.
     """
-    zones = find(data, lone)
+    zones = find(data, lone, base)
     found: list[Record] = []
     problems: list[Problem] = []
     extents: dict[str, list[tuple[int, int]]] = {}
@@ -122,13 +123,14 @@ def erased(zone: bytes) -> bytes:
 # --- which zones there are
 
 
-def find(data: bytes, lone: bool = True) -> list[Zone]:
+def find(data: bytes, lone: bool = True, base: int = 0) -> list[Zone]:
     """The zones in `data`, in order.
 
     lone: whether console, ftrace and pmsg zones are believed without a dump's zone: their
-    signatures are one bit away from that of ramoops' zones.
+    signatures are one bit away from that of ramoops' zones.  base: where the first page begins.
     """
-    heads = [zone for page in range(0, len(data) - LEAST, PAGE) if (zone := _zone_at(data, page))]
+    pages = range(base, len(data) - LEAST, PAGE)
+    heads = [zone for page in pages if (zone := zone_at(data, page))]
     if not lone and all(head.kind != "kernel" for head in heads):
         return []
     ends = [*[head.offset for head in heads[1:]], len(data)][:len(heads)]
@@ -161,7 +163,7 @@ def _ring(zone: Zone, behind: str) -> Zone:
     return zone._replace(exact=zone.size == PAGE or (zone.kind, behind) in NEIGHBOURS)
 
 
-def _zone_at(data: bytes, offset: int) -> Zone | None:
+def zone_at(data: bytes, offset: int) -> Zone | None:
     """The zone whose header is at `offset`, up to the end of `data`.
 
     A dump is known by its own header too, so signature and length may be damaged.  What begins

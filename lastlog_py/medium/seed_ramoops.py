@@ -135,7 +135,7 @@ def _found_size(data: bytes, heads: Sequence[Slot], most: int) -> int:
     for size in sizes:
         if size != most and any(_is_run_over(data, head, head.offset + size) for head in heads):
             return size
-    end = end_of_pages(data, heads[0].text, heads[0].offset + LARGEST_SLOT)
+    end = end_of_pages(data, heads[0].offset, heads[0].offset + LARGEST_SLOT)
     return most or next(size for size in sizes if size >= end - heads[0].offset)
 
 
