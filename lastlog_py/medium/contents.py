@@ -55,7 +55,7 @@ def _shifted(region: bytes, given: Sequence[Geometry]) -> Contents | None:
     """What is in a region whose records begin at no multiple of PAGE; None: there are none."""
     from . import shifted  # most regions begin where they should
 
-    base = shifted.base_of(region)
+    base = 0 if ramoops.is_blank(region) else shifted.base_of(region)
     contents = _read(region, given, True, base) if base else None
     if contents is None or not contents.reading.records:
         return None

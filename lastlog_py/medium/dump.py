@@ -50,7 +50,7 @@ def records(name: str, data: bytes, given: Sequence[Geometry] = (),
     for each in _FORMATS:
         if each.recognise(name, data):
             return each.read(name, data, time)
-    return _read_region(name, data, given)
+    return _read_in_order(name, data, given)
 
 
 def read_again(record: Record) -> Record:
@@ -102,6 +102,21 @@ def _read_packed(name: str, data: bytes) -> Found:
     """The compressed bytes of a dump, under a name of somebody's own."""
     record, problem = pstorefs.record_of("dmesg-unknown-0.enc.z", data, None)
     return [record] if record else [], [problem._replace(where=name)] if problem else []
+
+
+def _read_in_order(name: str, data: bytes, given: Sequence[Geometry]) -> Found:
+    """A region, whose bytes may be swapped."""
+    found = _read_region(name, data, given)
+    if ramoops.is_blank(data):
+        return found
+    from . import swapped  # few dumps are
+
+    unit = swapped.unit_of(data, found[0])
+    again = _read_region(name, swapped.in_order(data, unit), given) if unit else found
+    if not unit or not again[0]:
+        return found
+    what = f"its bytes are swapped in {'pairs' if unit == 2 else 'fours'}: read as if they were not"
+    return again[0], [Problem(name, what, "info"), *again[1]]
 
 
 def _read_region(name: str, data: bytes, given: Sequence[Geometry]) -> Found:
