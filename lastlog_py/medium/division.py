@@ -167,13 +167,18 @@ def _filled(zones: Iterable[Zone]) -> int:
 
 
 def _damaged(region: bytes, division: Division) -> list[Problem]:
-    """The zones whose header is neither valid nor blank."""
+    """The zones whose header is neither valid nor blank, and those that the dump ends before."""
     missing = set(division.slots) - {zone.slot for zone in division.zones}
+    beyond = sum(slot.data > len(region) for slot in missing)
     what = "its header is damaged; what can be read of it is shown" + (
         "" if division.ecc else ", and error correction (ramoops.ecc=1) guards against this")
-    return [Problem(f"region, {slot.kind} zone {slot.number}", what, "warning")
-            for slot in division.slots
-            if slot in missing and not header_is_blank(region, slot.offset)]
+    cut = [Problem("region", f"the dump ends before {beyond} of the {len(division.slots)} zones: "
+                   "it was cut short", "warning")] if beyond else []
+    return cut + [Problem(f"region, {slot.kind} zone {slot.number}",
+                          what if slot.offset + slot.size <= len(region) else
+                          "the dump ends within it; what is there of it is shown", "warning")
+                  for slot in division.slots if slot in missing and slot.data <= len(region)
+                  and not header_is_blank(region, slot.offset)]
 
 
 def _ecc_problem(region: bytes, division: Division, geometry: Geometry) -> list[Problem]:

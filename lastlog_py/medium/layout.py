@@ -42,12 +42,16 @@ def layouts(geometry: Geometry, region_size: int) -> Iterator[list[Slot]]:
 
     Sizes are rounded down to powers of two (ramoops_probe).  What differs: the dump zones' size
     (since 4.10 they share what is left over), the order behind them (pmsg moved before ftrace
-    between 6.1 and 6.12), and the whole (kernels of the 3.4 era round it down as well).
+    between 6.1 and 6.12), and the whole (kernels of the 3.4 era round it down as well; a dump that
+    ends early was larger, which is tried last).
     """
     total = min(geometry.mem_size or region_size, region_size)
     record, *behind = (_power_of_two(size) for size in geometry[:4])
     seen: list[list[Slot]] = []
-    for whole in dict.fromkeys((total, _power_of_two(total))):
+    larger = max(geometry.mem_size or 0, 2 * _power_of_two(region_size))
+    for whole in dict.fromkeys((total, _power_of_two(total), larger)):
+        if whole > region_size and not seen:
+            return                      # it cannot be this geometry
         for slots in _divided(whole, record, *behind):
             if slots not in seen:
                 seen.append(slots)

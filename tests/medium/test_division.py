@@ -13,6 +13,7 @@ from lastlog_py.medium.division import divide
 from lastlog_py.medium.geometry import Geometry
 from lastlog_py.medium.layout import layouts
 from tests import samples, zones
+from tests.medium.test_ramoops import geometry_of
 from tests.regions import Kernel, Region
 
 SIZE = 1 << 18
@@ -247,3 +248,24 @@ def test_a_zone_at_an_odd_offset_is_found() -> None:
     zone = zones.zone(4096, zones.dump(LOG[:900]))
     (found,) = divide(b"x" * 77 + zone, []).zones
     assert found.slot.offset == 77
+
+
+# --- a dump that ends early
+
+
+@pytest.mark.parametrize(("cut", "within", "beyond"), [
+    (1 << 19, 0, 8), (786532, 1, 4), (978576, 1, 1), ((1 << 20) - 16384, 1, 0)])
+def test_a_dump_that_ends_before_its_zones_do(cut: int, within: int, beyond: int) -> None:
+    """No header is damaged that is not there."""
+    name = "c01_all_console_pmsg_ftrace"
+    region = samples.region(name)
+    given = geometry_of(name)[0]
+    whole = ramoops.records(region, [given]).records
+    found = ramoops.records(region[:cut], [given])
+    assert [record.id for record in found.records] == [
+        record.id for record in whole if (record.source.offset or 0) + record.source.size < cut]
+    whats = [problem.what for problem in found.problems]
+    assert sum("ends within it" in what for what in whats) <= within
+    assert [what for what in whats if "ends before" in what] == (
+        [f"the dump ends before {beyond} of the 16 zones: it was cut short"] if beyond else [])
+    assert not any("damaged" in what or "lost" in what or "not where" in what for what in whats)
