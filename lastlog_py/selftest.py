@@ -194,7 +194,7 @@ def _unused_zones(site: Site, where: Device, region: bytes) -> tuple[list[Extent
     return _without([each for each in extents if each.start < each.end], records), empty
 
 
-def _places(there: contents.Contents) -> list[tuple[int, int]]:
+def _places(there: contents.Findings) -> list[tuple[int, int]]:
     """(offset, size) of the records, and of something behind each that ends it."""
     return [(offset, size + TAIL) for places in there.reading.extents.values()
             for offset, size in places]

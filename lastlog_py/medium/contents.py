@@ -16,12 +16,12 @@ from .marks import any_in
 from .persistent_ram import HEADER_SIZE
 from .reading import Reading, blanked, extents_of
 
-__all__ = ["Contents", "erased", "read"]
+__all__ = ["Findings", "erased", "read"]
 
 Span = tuple[int, int]          # offset and end, in bytes from the region's start
 
 
-class Contents(NamedTuple):
+class Findings(NamedTuple):
     """What a region holds."""
 
     reading: Reading
@@ -29,7 +29,7 @@ class Contents(NamedTuple):
 
 
 def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
-         recover: bool = False) -> Contents:
+         recover: bool = False) -> Findings:
     """Every record in the region, and what could not be read.
 
     given: what is known about the geometry, most trustworthy first.  live: ramoops is using the
@@ -38,35 +38,35 @@ def read(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     """
     if live:
         return _ramoops(region, given, live, recover)
-    contents = _read(region, given, recover)
-    if recover and not _is_sound(contents):
+    findings = _read(region, given, recover)
+    if recover and not _is_sound(findings):
         there = _shifted(region, given)
-        return there if there and (_is_sound(there) or not contents.reading.records) else contents
-    return contents
+        return there if there and (_is_sound(there) or not findings.reading.records) else findings
+    return findings
 
 
-def _is_sound(contents: Contents) -> bool:
+def _is_sound(findings: Findings) -> bool:
     """Whether there is anything that no damage made."""
     return any(not (record.source.torn or record.source.recovered)
-               for record in contents.reading.records)
+               for record in findings.reading.records)
 
 
-def _shifted(region: bytes, given: Sequence[Geometry]) -> Contents | None:
+def _shifted(region: bytes, given: Sequence[Geometry]) -> Findings | None:
     """What is in a region whose records begin at no multiple of PAGE; None: there are none."""
     from . import shifted  # most regions begin where they should
 
     base = 0 if ramoops.is_blank(region) else shifted.base_of(region)
-    contents = _read(region, given, True, base) if base else None
-    if contents is None or not contents.reading.records:
+    findings = _read(region, given, True, base) if base else None
+    if findings is None or not findings.reading.records:
         return None
-    first = min(offset for extents in contents.reading.extents.values() for offset, _ in extents)
+    first = min(offset for extents in findings.reading.extents.values() for offset, _ in extents)
     problem = Problem("region", f"its records begin at offset {first:#x}: at no multiple of "
                       f"{PAGE}, as on the machine it is from", "info")
-    return contents._replace(reading=contents.reading._replace(
-        problems=[problem, *contents.reading.problems]))
+    return findings._replace(reading=findings.reading._replace(
+        problems=[problem, *findings.reading.problems]))
 
 
-def _read(region: bytes, given: Sequence[Geometry], recover: bool, base: int = 0) -> Contents:
+def _read(region: bytes, given: Sequence[Geometry], recover: bool, base: int = 0) -> Findings:
     """Every record in a region that no driver uses.  base: where the first page begins."""
     if not any_in(region, base):
         return _ramoops(region, given, False, recover)
@@ -85,16 +85,16 @@ def _read(region: bytes, given: Sequence[Geometry], recover: bool, base: int = 0
     held = _held([*zones, *(span for reading in others for span in _spans(reading))])
     others = [_only(reading, held) for reading in others]
     region = blanked(region, (span for reading in others for span in _spans(reading)))
-    contents = _ramoops(region, given, False, recover)
-    if contents.zones or contents.reading.records:
-        others.insert(0, contents.reading)
-    return Contents(_together(others), contents.zones)
+    findings = _ramoops(region, given, False, recover)
+    if findings.zones or findings.reading.records:
+        others.insert(0, findings.reading)
+    return Findings(_together(others), findings.zones)
 
 
-def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Contents:
+def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Findings:
     """What ramoops left."""
     found = ramoops.records(region, given, live, recover)
-    return Contents(Reading(found.records, found.problems, extents_of(found.records, HEADER_SIZE)),
+    return Findings(Reading(found.records, found.problems, extents_of(found.records, HEADER_SIZE)),
                     found.zones)
 
 
