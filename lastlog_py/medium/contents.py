@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..record import Problem
 from . import ramoops
 from .geometry import Geometry
-from .marks import any_in
+from .marks import PAGE, any_in
 from .persistent_ram import HEADER_SIZE
 from .reading import Reading, blanked, extents_of
 
