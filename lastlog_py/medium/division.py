@@ -24,6 +24,7 @@ from .persistent_ram import (
     Zone,
     header_is_blank,
     header_parity,
+    is_nearly_signed,
     nearly_zone_at,
     signatures,
     straightened,
@@ -78,8 +79,8 @@ def divide(region: bytes, given: Sequence[Geometry]) -> Division:
                                                *_damaged(region, division), *_beginning(division)])
     found = _without_being_told(region, scanned)
     if not found.zones:
-        slots = found.slots or (said[0][1].slots if said else [])
-        return found._replace(slots=slots, problems=_nothing_there(region))
+        there = said[0][1] if said else found
+        return there._replace(zones=[], problems=_nothing_there(region))
     problems = [*found.problems, *([_mismatch(given[0], found)] if given else [])]
     return found._replace(problems=problems)
 
@@ -230,16 +231,29 @@ def _agreement(region: bytes, division: Division) -> tuple[int, int, int]:
 
 
 def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
-    """Zones whose headers are all damaged: if they have parity, that shows where they end."""
-    size = len(region) if lost else 0
+    """Zones whose headers are all damaged: if they have parity, that shows where they end; if
+    not, what is in them shows where they begin."""
+    begin = [Slot("kernel", None, at, len(region) - at) for at in lost] or \
+        forensics.beginnings(region)
+    size = len(region) if begin or is_nearly_signed(region, 0) else 0
     while size >= SMALLEST:
         slots = [Slot("kernel", number, number * size, size)
                  for number in range(min(MOST_ZONES, len(region) // size))]
         division = _division(region, slots)
-        if division.ecc and division.zones:
-            return division
+        if division.ecc and (division.zones or not lost):
+            return _named(region, division)
         size = 1 << (size - 1).bit_length() - 1
-    return Division([], [], None, [])
+    return Division([], [] if lost else begin, None, [])
+
+
+def _named(region: bytes, division: Division) -> Division:
+    """`division` with the kinds that its zones' contents show."""
+    image, _ = zone_ecc.mend(region, division.zones)
+    zones = [zone._replace(slot=zone.slot._replace(kind=_kind(zone.body(image))))
+             for zone in division.zones]
+    slots = {zone.slot.offset: zone.slot for zone in zones}
+    return division._replace(zones=zones, slots=[
+        slots.get(slot.offset) or forensics.as_it_looks(region, slot) for slot in division.slots])
 
 
 def _all_ended(region: bytes, zones: Sequence[Zone], sizes: Sequence[int]) -> list[Slot]:
