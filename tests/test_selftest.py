@@ -588,12 +588,3 @@ def test_a_power_cut_at_any_moment(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / str(cuts))
         cuts += 1
     assert cuts > 50
-
-
-def test_it_is_quick(machine: Machine) -> None:
-    """A router takes 10 to 50 times as long."""
-    machine.mtd(bytes(1 << 20))
-    began = time.process_time()
-    arm(machine)
-    result(rebooted(machine, flipped(1e-3)))
-    assert time.process_time() - began < 1.0

@@ -25,6 +25,7 @@ __all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "is_header", "length
 # The second is signed since 4.19.
 LINE = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
 MARK = b"===="
+ROW = MARK * 16                     # no header has so many
 LONGEST_LINE = len("====1234567890.123456-D\n")     # of present-day times
 LENGTHS = range(LONGEST_LINE, LONGEST_LINE - 6, -1)     # of such a line, by its microseconds
 CACHE_LINE = 64                     # bytes, the longest of a router's, that a reset may lose
@@ -117,22 +118,18 @@ def headers(body: bytes, allowance: Allowance) -> list[re.Match[bytes]]:
 
 
 def lines(data: bytes, start: int = 0, end: int | None = None) -> Iterator[re.Match[bytes]]:
-    """What looks like a dump's header: the last four "=" of a row of them, and a time.  It begins
-    at `start` or behind that, and ends before `end`, if one is given.
+    """What looks like a dump's header, and begins at `start` or behind that and ends before `end`,
+    if one is given.
 
-    Rows are skipped as a whole: memory may be full of them.
+    Long rows of "=" are skipped, but for their last four: memory may be full of them.
     """
     line, other = re.compile(LINE), re.compile(b"[^=]")
     end = len(data) if end is None else end
-    at = data.find(MARK, start, end)
-    while at >= 0:
-        behind = other.search(data, at, end)
-        if not behind:
-            return
-        match = line.match(data, behind.start() - len(MARK), end)
-        if match:
-            yield match
-        at = data.find(MARK, behind.start(), end)
+    while start < end:
+        row = data.find(ROW, start, end)
+        yield from line.finditer(data, start, end if row < 0 else row)
+        behind = other.search(data, row, end) if row >= 0 else None
+        start = behind.start() - len(MARK) if behind else end
 
 
 def is_header(data: bytes, match: re.Match[bytes]) -> bool:

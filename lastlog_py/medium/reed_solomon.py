@@ -9,8 +9,7 @@ A router has a plain interpreter and many blocks, nearly all of them clean.  So 
 checked at once: a column, byte i of every block, is one big integer with a byte per block, and
 the sum of columns is one xor.  A syndrome is a sum of columns times constants; it is taken bit by
 bit of the constants, with one doubling of all bytes between two bits.  Only blocks whose syndromes
-are not zero are looked at one by one (Berlekamp-Massey, Forney); the roots of their locators
-(Chien) are searched for all at once again.  Pure: bytes in, bytes out.
+are not zero are looked at one by one (Berlekamp-Massey, Chien, Forney).  Pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -142,10 +141,10 @@ def _errors(words: _Words, most: int) -> Iterator[tuple[int, list[tuple[int, int
     numbers = [at for at, byte in enumerate(dirty.to_bytes(words.count, "little")) if byte]
     by_root = [syndrome.to_bytes(words.count, "little") for syndrome in syndromes]
     each = [bytes(row[number] for row in by_root) for number in numbers[:max(0, most)]]
-    locators = [_locator(syndrome) for syndrome in each]
-    for number, syndrome, locator, places in zip(numbers, each, locators,
-                                                 _places(locators, words), strict=False):
-        found = len(places) == len(locator) - 1 <= words.roots // 2
+    for number, syndrome in zip(numbers, each, strict=False):
+        locator = _locator(syndrome)
+        places = _places(locator, words.length) if len(locator) - 1 <= words.roots // 2 else []
+        found = len(places) == len(locator) - 1
         yield number, _magnitudes(syndrome, locator, places, words.length) if found else None
     yield from ((number, None) for number in numbers[len(each):])
 
@@ -171,24 +170,6 @@ def _sum(columns: Sequence[int], factors: bytes, count: int) -> int:
 def _masks(count: int) -> tuple[int, int]:
     """The low seven bits, and the lowest bit, of `count` bytes."""
     return int.from_bytes(b"\x7f" * count, "little"), int.from_bytes(b"\1" * count, "little")
-
-
-def _places(locators: list[bytes], words: _Words) -> list[list[int]]:
-    """Which bytes of its word each locator says are wrong (Chien's search), first ones first."""
-    count, most = len(locators), words.roots // 2
-    wanted = [locator if len(locator) <= most + 1 else b"\1" for locator in locators]
-    columns = [int.from_bytes(bytes(locator[i] if i < len(locator) else 0
-                                    for locator in wanted), "little") for i in range(most + 1)]
-    places: list[list[int]] = [[] for _ in locators]
-    for at in range(words.length):
-        power = words.length - 1 - at
-        factors = bytes(_EXP[-power * i % 255] for i in range(most + 1))
-        values = _sum(columns, factors, count).to_bytes(count, "little")
-        number = values.find(0)
-        while number >= 0:
-            places[number].append(at)
-            number = values.find(0, number + 1)
-    return places
 
 
 # --- one word with errors
@@ -222,6 +203,34 @@ def _added(locator: list[int], before: list[int], gap: int, scale: int) -> list[
     for at, factor in enumerate(before, gap):
         fresh[at] ^= _EXP[_LOG[factor] + scale]
     return fresh
+
+
+def _places(locator: bytes, length: int) -> list[int]:
+    """Which bytes of a word of `length` the locator says are wrong (Chien's search), first ones
+    first: its values at all of them are one sum."""
+    total = 0
+    for number, factor in enumerate(locator):
+        terms = _inverses(number, length).translate(_times(factor))
+        total ^= int.from_bytes(terms, "big")
+    values = total.to_bytes(length, "big")
+    places = []
+    at = values.find(0)
+    while at >= 0:
+        places.append(at)
+        at = values.find(0, at + 1)
+    return places
+
+
+@cache
+def _inverses(number: int, length: int) -> bytes:
+    """2^-(number * power) for each byte of a word, whose power goes down to 0."""
+    return bytes(_EXP[-power * number % 255] for power in reversed(range(length)))
+
+
+@cache
+def _times(factor: int) -> bytes:
+    """Every byte multiplied by `factor`: for bytes.translate."""
+    return bytes(_EXP[_LOG[factor] + _LOG[value]] for value in range(256))
 
 
 def _magnitudes(syndromes: bytes, locator: bytes, places: list[int],

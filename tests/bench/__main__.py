@@ -20,7 +20,7 @@ from lastlog_py.diagnose import explain
 from lastlog_py.medium import journal_device
 from lastlog_py.record import Source, captured
 from tests import samples
-from tests.bench import coredump, frames, media
+from tests.bench import coredump, frames, hostile, media
 from tests.bench.measure import RUNS, Command, Cost, Row, alone, compare, run
 from tests.machine import Machine
 
@@ -33,7 +33,7 @@ SHM = "/dev/shm"
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = [*_processes(Machine(Path(folder) / "full")),
-                *_boot_service(), *media.rows(Path(folder)), *coredump.rows()]
+                *_boot_service(), *media.rows(Path(folder)), *hostile.rows(), *coredump.rows()]
     traced = list(frames.tables())
     _print(rows)
     frames.show(traced)

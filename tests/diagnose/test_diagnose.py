@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -300,9 +299,7 @@ def pair(number: int, end: int, oops: str, panic: str, damaged: bool) -> list[Re
 def test_two_thousand_pairs(differing: str, damaged: bool) -> None:
     records = [each for number in range(2000)
                for each in pair(number, *PAIRS[differing](number), damaged=damaged)]
-    start = time.process_time()
     found = [each.crash for each in group(records)]
-    assert time.process_time() - start < 0.3
     partner = {"in nothing": "p0", "all from all": "o1999"}.get(differing, "p1999")
     assert found[-2:] == [partner, "p1999"]
 

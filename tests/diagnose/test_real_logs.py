@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,11 +232,3 @@ def test_what_a_program_wrote_to_the_log_does_not_count(line: str) -> None:
                 "for 9s! [x:1]", "ath10k_pci 0000:00:00.0: firmware crashed! (guid 1)"):
         assert told(line.format(lie)).kernel == told("").kernel
         assert hashed_text(told(line.format(lie))) is None
-
-
-def test_all_of_them_are_read_quickly() -> None:
-    texts = [text_of(name) for name in REAL] * 2
-    start = time.process_time()
-    for text in texts:
-        told(text)
-    assert time.process_time() - start < 1.5

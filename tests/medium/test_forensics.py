@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -174,9 +173,7 @@ def test_cold_memory_gives_nothing() -> None:
     for seed in range(6):
         noise = random.Random(seed).randbytes(1 << 20)
         for said in ([], [Geometry(65536, 65536, 65536, 65536, 16)]):
-            began = time.process_time()
             assert ramoops.records(noise, said, recover=True).records == []
-            assert time.process_time() - began < 0.5
 
 
 def test_noise_in_which_header_lines_stand() -> None:

