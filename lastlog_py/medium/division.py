@@ -78,8 +78,8 @@ def divide(region: bytes, given: Sequence[Geometry]) -> Division:
                                                *_damaged(region, division), *_beginning(division)])
     found = _without_being_told(region, scanned)
     if not found.zones:
-        slots = found.slots or (said[0][1].slots if said else [])
-        return found._replace(slots=slots, problems=_nothing_there(region))
+        there = said[0][1] if said else found
+        return there._replace(zones=[], problems=_nothing_there(region))
     problems = [*found.problems, *([_mismatch(given[0], found)] if given else [])]
     return found._replace(problems=problems)
 
@@ -230,16 +230,20 @@ def _agreement(region: bytes, division: Division) -> tuple[int, int, int]:
 
 
 def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
-    """Zones whose headers are all damaged: if they have parity, that shows where they end."""
-    size = len(region) if lost else 0
+    """Zones whose headers are all damaged: if they have parity, that shows where they end; if
+    not, what is in them shows where they begin."""
+    begin = [Slot("kernel", None, at, len(region) - at) for at in lost] or \
+        forensics.beginnings(region)
+    size = len(region) if begin else 0
     while size >= SMALLEST:
         slots = [Slot("kernel", number, number * size, size)
                  for number in range(min(MOST_ZONES, len(region) // size))]
         division = _division(region, slots)
-        if division.ecc and division.zones:
-            return division
+        if division.ecc and (division.zones or not lost):
+            return division if division.zones else division._replace(
+                slots=[forensics.as_it_looks(region, slot) for slot in slots])
         size = 1 << (size - 1).bit_length() - 1
-    return Division([], [], None, [])
+    return Division([], [] if lost else begin, None, [])
 
 
 def _all_ended(region: bytes, zones: Sequence[Zone], sizes: Sequence[int]) -> list[Slot]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from . import kernel_dump, zone_ecc
@@ -18,11 +19,17 @@ from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, zone_at
 from .reed_solomon import BLOCK
 from .zone_ecc import Repair
 
-__all__ = ["DAMAGED", "Lost", "find", "is_held", "lost_headers"]
+__all__ = ["DAMAGED", "Lost", "as_it_looks", "beginnings", "find", "is_held", "lost_headers"]
 
 MOST_LOST = 1024                    # dumps; more are noise, or made to keep us busy
 LEAST_TEXT = 64                     # bytes that are taken for what is left of a console
 CONSOLE_LINE = re.compile(rb"(?m)^\[ *(\d+\.\d{6})\]")
+
+CACHE_LINE = 64                     # bytes that a reset may lose at a zone's beginning
+CACHE_LINES = (16, 32, 36, 64)
+PAGE = 4096
+BLANKS = (bytes(128), b"\xff" * 128)
+MOST_PLACES = 64                    # behind blank memory that are looked at
 
 PROBED = 4                          # blocks, of which one that parity fits shows a zone
 PARTS = 8                           # into which a place for zones without headers is divided
@@ -90,6 +97,61 @@ def lost_headers(region: bytes, zones: Sequence[Zone]) -> list[int]:
     """Offsets of zone headers that only a dump behind them shows."""
     return [match.start() - HEADER_SIZE for match in _outside(region, zones)
             if match.start() >= HEADER_SIZE and kernel_dump.is_header(region, match)]
+
+
+def beginnings(region: bytes) -> list[Slot]:
+    """Where dumps and consoles begin in a region in which no header is left: something stands
+    behind blank memory, or at the region's start, that goes on as they do.
+
+    A file without a blank stretch is no memory.
+    """
+    found: list[Slot] = []
+    if _blank(region, 0) < 0:
+        return []
+    firsts = islice(_stretches(region), MOST_PLACES)
+    for first, end in pairwise([*firsts, len(region)]):
+        slots = (Slot(kind, 0, at, end - at) for at in _starts(first)
+                 if (kind := _beginning(region, at, end)))
+        found += islice(slots, 1)
+    return found
+
+
+def _stretches(region: bytes) -> Iterator[int]:
+    """Where something stands behind blank memory, or at the start."""
+    held, end = re.compile(rb"[^\0\xff]"), 0
+    while end >= 0 and (first := held.search(region, end)):
+        yield first.start()
+        end = _blank(region, first.start())
+
+
+def _blank(region: bytes, at: int) -> int:
+    """Where the next blank memory is; -1: nowhere."""
+    places = [place for blank in BLANKS if (place := region.find(blank, at)) >= 0]
+    return min(places, default=-1)
+
+
+def _starts(first: int) -> list[int]:
+    """Where a zone may start whose first byte that is not blank is at `first`: the driver puts the
+    first one at a page's start, and the others mostly."""
+    lines = (first - size & ~7 for size in (0, *CACHE_LINES))
+    return [at for at in dict.fromkeys((first & ~(PAGE - 1), first & ~1023, *lines))
+            if 0 <= first - at < PAGE and at >= 0]
+
+
+def as_it_looks(region: bytes, slot: Slot) -> Slot:
+    """`slot`, of a kind that is not known, with the kind of what begins in it."""
+    return slot._replace(kind=_beginning(region, slot.offset, slot.offset + slot.size)
+                         or slot.kind)
+
+
+def _beginning(region: bytes, at: int, end: int) -> str | None:
+    """What begins at `at`: "kernel", "console", or nothing that can be seen."""
+    data = region[at + HEADER_SIZE:min(end, at + HEADER_SIZE + 2 * kernel_dump.BEGINNING)]
+    if kernel_dump.torn_body(data):
+        return "kernel"
+    sample = data[CACHE_LINE:]
+    lines = sample.count(b"\n")
+    return "console" if lines > 1 and 2 * len(CONSOLE_LINE.findall(sample)) > lines else None
 
 
 def _outside(image: bytes, zones: Iterable[Zone]) -> Iterator[re.Match[bytes]]:
@@ -263,6 +325,10 @@ def _ring_text(data: bytes) -> bytes:
     """
     end = re.search(rb"[\0\xff]", data)
     text = data[:end.start()] if end else data
+    if not text and end:
+        data = data[CACHE_LINE - HEADER_SIZE:]      # a reset lost the first bytes
+        end = re.search(rb"[\0\xff]", data)
+        text = data[:end.start()] if end else data
     if len(text) < LEAST_TEXT or len(text.translate(None, kernel_dump.TEXT)) * 10 > len(text):
         return b""
     before = 0.0

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from lastlog_py.medium import ramoops
+from lastlog_py.medium.division import divide
 from lastlog_py.medium.geometry import Geometry
 from tests import samples
 
@@ -75,3 +76,40 @@ def test_cold_memory_has_no_dumps() -> None:
         noise = random.Random(seed).randbytes(1 << 20)
         assert ramoops.records(noise, [Geometry(65536)], recover=True).records == []
         assert ramoops.records(noise, recover=True).records == []
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+@pytest.mark.parametrize("size", [16, 36])
+@pytest.mark.parametrize("name", ["c05_two_oops_then_panic", "m02_mipsbe_malta", "di_bug",
+                                  "e01_ecc2", "e02_ecc4", "e08_ecc8", "s02_ecc16", "z03_lzo_4k",
+                                  "z05_zstd"])
+def test_no_header_is_left_at_all(name: str, size: int, filler: str) -> None:
+    """Of the other zones neither, nor does anybody say how the region is divided."""
+    region = bytearray(samples.region(name))
+    for slot in divide(bytes(region), []).slots:
+        region[slot.offset:slot.offset + size] = FILLERS[filler](size)
+    whole = ramoops.records(samples.region(name)).records
+    found = ramoops.records(bytes(region), recover=True).records
+    assert len(found) <= len(whole)
+    wanted = {line for record in whole if record.kind == "kernel"
+              for line in record.text.splitlines()}
+    left = wanted & {line for record in found if record.kind == "kernel"
+                     for line in record.text.splitlines()}
+    assert 100 * len(left) >= 95 * len(wanted)
+
+
+@pytest.mark.parametrize("filler", ["zeros", "ones"])
+def test_a_console_that_lost_its_first_line(filler: str) -> None:
+    region = bytearray(samples.region("g03_console_only"))
+    (whole,) = ramoops.records(bytes(region)).records
+    region[:64] = FILLERS[filler](64)
+    for given in ([], [Geometry(0, 32768)]):
+        (record,) = ramoops.records(bytes(region), given).records
+        lines = whole.text.splitlines()
+        assert record.kind == "console"
+        assert len(set(lines) & set(record.text.splitlines())) >= len(lines) - 3
+
+
+def test_a_log_in_a_file_is_no_memory() -> None:
+    text = samples.kernel_text("s07_none", "dmesg-ramoops-0")
+    assert ramoops.records(text[100:], recover=True).records == []
