@@ -22,7 +22,13 @@ CRASHLOG = "/sys/kernel/debug/crashlog"
 # The signature of a zone in both byte orders, and how a dump in it begins (ramoops.py).
 SIGNATURES = (b"DBGC", b"CGBD")
 DUMP = b"===="
-CACHE_LINE = 64                 # bytes, as in kernel_dump.py
+MARKS = tuple(int.from_bytes(each, "big") for each in SIGNATURES)
+HEADER_SIZE = 12                # of a zone (persistent_ram.py)
+CACHE_LINE = 64                 # bytes that a reset may lose at a zone's beginning
+BEFORE = 16                     # bytes that tell whether a page goes on with what was before
+BLANKS = (bytes(128), b"\xff" * 128)
+SAMPLE = 256                    # bytes that tell text from noise
+TEXT = b"\t\n\r\x1b" + bytes(range(32, 127))
 
 
 def captured_mark(site: Site) -> str:
@@ -110,20 +116,26 @@ def _holds_something(region: bytes, live: bool) -> bool:
 def _is_near_one(region: bytes) -> bool:
     """Whether a page may begin with a used zone, or a dump in one, but for some bits, which error
     correction may bring back, or for the line of the cache that a reset loses."""
+    noise = not any(blank in region for blank in BLANKS)    # cold memory, or full to the brim
     for page in range(0, len(region), PAGE):
-        word, dump = (int.from_bytes(region[page + at:page + at + 4], "big") for at in (0, 12))
-        if _lacks_its_start(region[page:page + PAGE]):
+        near = any(is_near(int.from_bytes(region[page:page + 4], "big"), mark) for mark in MARKS)
+        dump = int.from_bytes(region[page + HEADER_SIZE:page + HEADER_SIZE + 4], "big")
+        if is_near(dump, SEED) or (near and _is_used(region, page)):
             return True
-        if is_near(dump, SEED) or (_is_used(region, page) and any(
-                is_near(word, int.from_bytes(mark, "big")) for mark in SIGNATURES)):
+        if not near and _lacks_its_start(region, page, noise):
             return True
     return False
 
 
-def _lacks_its_start(page: bytes) -> bool:
-    """Whether there is something behind a blank header, which may have lost one bit more."""
-    head = page[:12]            # persistent_ram.HEADER_SIZE
-    return head.count(0) + head.count(255) > 10 and bool(page[40:].strip(b"\0\xff"))
+def _lacks_its_start(region: bytes, page: int, noise: bool) -> bool:
+    """Whether something stands in the page without a header, and nothing right before the page
+    that may go on in it, or text.  noise: whether the region has no blank memory at all."""
+    held = region[page + CACHE_LINE:page + PAGE]
+    if noise:
+        sample = held[:SAMPLE]
+        return bool(sample) and 2 * len(sample.translate(None, TEXT)) < len(sample)
+    begins = not region[max(0, page - BEFORE):page].strip(b"\0\xff")
+    return begins and bool(held.strip(b"\0\xff"))
 
 
 def _places(region: bytes, signature: bytes) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from lastlog_py.medium import glance, ramoops
 from lastlog_py.medium.collect import collect
+from lastlog_py.medium.division import divide
 from tests import foreign, samples, zones
 from tests.machine import Machine
 
@@ -25,6 +27,7 @@ def machine_with(tmp_path: Path, region: bytes, live: bool = False) -> Machine:
 EMPTY = zones.zone(4096)
 FULL = zones.zone(4096, zones.dump(zones.log(9)))
 ZAPPED = FULL[:4] + bytes(8) + FULL[12:]
+NOISE = random.Random(1).randbytes(4096)
 
 
 @pytest.mark.parametrize(("region", "live", "maybe"), [
@@ -33,6 +36,10 @@ ZAPPED = FULL[:4] + bytes(8) + FULL[12:]
     (EMPTY + FULL + EMPTY * 2, True, True),
     # A header that is lost, which a driver that runs would have renewed.
     (bytes(12) + FULL[12:], False, True),
+    (NOISE[:64] + FULL[64:], False, True), (bytes(8192) + NOISE[:64] + FULL[64:], False, True),
+    (NOISE[:64] + bytes(range(32, 127)) * 42 + NOISE[:42], False, True),
+    (NOISE[:64] + zones.deflated(zones.log(90)).ljust(4032, b"\0"), False, True),
+    (NOISE, False, False), (EMPTY[:12] + NOISE[12:], False, False),
     # Emptied by the driver for some damage: we leave no bytes of a dump that we erase.
     (ZAPPED + EMPTY * 3, True, True),
     (ZAPPED[:12] + bytes(40) + ZAPPED[52:] + EMPTY * 3, True, True),
@@ -88,6 +95,17 @@ def test_a_dump_that_error_correction_brings_back_is_not_overlooked() -> None:
         region[offset] ^= 1
         region[offset + 12] ^= 2
     assert ramoops.records(bytes(region)).records
+    assert glance._holds_something(bytes(region), live=False)
+
+
+@pytest.mark.parametrize("size", [16, 36, 64])
+@pytest.mark.parametrize("name", ["c05_two_oops_then_panic", "s07_none", "e01_ecc2",
+                                  "m02_mipsbe_malta", "z03_lzo_4k", "g08_small_records",
+                                  "s09_rec4k"])
+def test_zones_whose_beginnings_are_noise_are_not_overlooked(name: str, size: int) -> None:
+    region = bytearray(samples.region(name))
+    for slot in divide(bytes(region), []).slots:
+        region[slot.offset:slot.offset + size] = NOISE[:size]
     assert glance._holds_something(bytes(region), live=False)
 
 
