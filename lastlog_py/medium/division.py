@@ -24,6 +24,7 @@ from .persistent_ram import (
     Zone,
     header_is_blank,
     header_parity,
+    is_nearly_signed,
     nearly_zone_at,
     signatures,
     straightened,
@@ -234,16 +235,25 @@ def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
     not, what is in them shows where they begin."""
     begin = [Slot("kernel", None, at, len(region) - at) for at in lost] or \
         forensics.beginnings(region)
-    size = len(region) if begin else 0
+    size = len(region) if begin or is_nearly_signed(region, 0) else 0
     while size >= SMALLEST:
         slots = [Slot("kernel", number, number * size, size)
                  for number in range(min(MOST_ZONES, len(region) // size))]
         division = _division(region, slots)
         if division.ecc and (division.zones or not lost):
-            return division if division.zones else division._replace(
-                slots=[forensics.as_it_looks(region, slot) for slot in slots])
+            return _named(region, division)
         size = 1 << (size - 1).bit_length() - 1
     return Division([], [] if lost else begin, None, [])
+
+
+def _named(region: bytes, division: Division) -> Division:
+    """`division` with the kinds that its zones' contents show."""
+    image, _ = zone_ecc.mend(region, division.zones)
+    zones = [zone._replace(slot=zone.slot._replace(kind=_kind(zone.body(image))))
+             for zone in division.zones]
+    slots = {zone.slot.offset: zone.slot for zone in zones}
+    return division._replace(zones=zones, slots=[
+        slots.get(slot.offset) or forensics.as_it_looks(region, slot) for slot in division.slots])
 
 
 def _all_ended(region: bytes, zones: Sequence[Zone], sizes: Sequence[int]) -> list[Slot]:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from . import reed_solomon
 from .log_text import is_text
-from .marks import is_near
 from .reed_solomon import BLOCK
 
 __all__ = ["HEADER_SIZE", "ORDERS", "SIGNATURES", "Ecc", "Slot", "Zone", "empty_header",
@@ -141,9 +140,10 @@ def nearly_zone_at(region: bytes, slot: Slot, order: str, ecc: Ecc | None = None
 
 
 def is_nearly_signed(region: bytes, offset: int) -> bool:
-    """Whether a plain signature stands at `offset`, but for a bit or two."""
+    """Whether a plain signature stands at `offset`, but for some bits."""
     word = int.from_bytes(region[offset:offset + 4], "big")
-    return any(is_near(word, int.from_bytes(each, "big")) for each in SIGNATURES)
+    return any((word ^ int.from_bytes(each, "big")).bit_count() <= LOST_BITS
+               for each in SIGNATURES)
 
 
 def _lost_bits(signature: int, kind: str) -> int:

@@ -17,6 +17,7 @@ from lastlog_py.record import Record
 from tests import foreign, samples, zones
 from tests.foreign import PAGE, early, log, slot, zone
 from tests.medium.test_ramoops import geometry_of
+from tests.regions import Kernel, Ring
 
 PACKED = zones.zone(PAGE, zones.dump(zones.log(9), flag="C"))
 KINDS = {"kernel": "dmesg"}
@@ -274,3 +275,23 @@ def test_one_bit_of_a_signature_makes_no_zone_of_pstore_zone(name: str) -> None:
         assert [(record.kind, record.text) for record in found if record.kind == "kernel"] == \
             [(record.kind, record.text) for record in whole if record.kind == "kernel"]
         assert all(record.source.medium == "ramoops" for record in found)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "console", "pmsg"])
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("signature", [0x43474246, 0x43474247, 0x43474243, 0x43474245])
+def test_error_correction_comes_before_another_format(signature: int, wrapped: bool,
+                                                      kind: str) -> None:
+    """A lone zone whose signature became one of pstore_zone's."""
+    ring = Ring(16384, Kernel(), 16)
+    line = b"[    1.000000] a line\n" if kind == "console" else b"some program's line\n"
+    if kind == "kernel":
+        ring.dump(zones.log(400 if wrapped else 90))
+    else:
+        ring.write(line * (900 if wrapped else 90))
+    region = ring.bytes()
+    (right,) = contents.read(region, recover=True).reading.records
+    torn = signature.to_bytes(4, "little") + region[4:]
+    (record,) = contents.read(torn, recover=True).reading.records
+    assert (record.kind, record.text, record.source.medium) == (kind, right.text, "ramoops")
+    assert record.source.ecc_corrected == 1
