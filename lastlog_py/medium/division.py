@@ -112,11 +112,13 @@ def _further_down(region: bytes, geometry: Geometry, scanned: Sequence[Zone],
     sizes = totals([at - first for at in offsets], len(region) - first)
     for total in sorted(sizes, key=lambda size: (size.bit_count(), size)):
         there = _laid_out(region, geometry, first, total)
-        if there and not _missing_all(there) and total.bit_count() == 1:
-            return max(division, there, key=lambda each: _agreement(region, each))
-        tried += [there] if there else []
-        left -= len(there.slots) if there else 0
-        if left < 0:
+        if there is None:
+            continue
+        missing = _missing_all(there)
+        # A single zone fits whatever is said.
+        tried += [there] if len(there.zones) > 1 and 2 * missing < len(there.slots) else []
+        left -= len(there.slots)
+        if left < 0 or (there in tried and not missing and total.bit_count() == 1):
             break
     return max(tried, key=lambda each: _agreement(region, each))
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from . import kernel_dump, zone_ecc
 from .allowance import Allowance
 from .compression import unpack
+from .marks import HEAD, PAGE, may_begin
 from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, zone_at
 from .reed_solomon import BLOCK
 from .zone_ecc import Repair
@@ -28,7 +29,6 @@ CONSOLE_LINE = re.compile(rb"(?m)^\[ *(\d+\.\d{6})\]")
 
 CACHE_LINE = 64                     # bytes that a reset may lose at a zone's beginning
 CACHE_LINES = (16, 32, 36, 64)
-PAGE = 4096
 BLANKS = (bytes(128), b"\xff" * 128)
 MOST_PLACES = 64                    # behind blank memory that are looked at
 
@@ -112,7 +112,8 @@ def beginnings(region: bytes) -> list[Slot]:
     firsts = islice(_stretches(region), MOST_PLACES)
     for first, end in pairwise([*firsts, len(region)]):
         slots = (Slot(kind, 0, at, end - at) for at in _starts(first)
-                 if (kind := _beginning(region, at, end)))
+                 if not may_begin(region[first:first + HEAD])
+                 and (kind := _beginning(region, at, end)))
         found += islice(slots, 1)
     return found
 
@@ -146,7 +147,9 @@ def as_it_looks(region: bytes, slot: Slot) -> Slot:
 
 
 def _beginning(region: bytes, at: int, end: int) -> str | None:
-    """What begins at `at`: "kernel", "console", or nothing that can be seen."""
+    """What begins at `at`: "kernel", "console"; None: nothing of ramoops', as it seems."""
+    if may_begin(region[at:at + HEAD]):
+        return None
     data = region[at + HEADER_SIZE:min(end, at + HEADER_SIZE + 2 * kernel_dump.BEGINNING)]
     if kernel_dump.torn_body(data):
         return "kernel"

@@ -72,8 +72,8 @@ def test_the_capacity_is_less_with_parity() -> None:
         assert (nearly_zone_at(region, slot, "little", ecc) is not None) is there
 
 
-@pytest.mark.parametrize(("head", "near"), [
-    (b"DBGC", True), (b"CGBD", True), (b"DBG\x40", True), (b"EFGC", True), (b"CBGC", True),
-    (b"DBFD", False), (b"DB", False)])
+@pytest.mark.parametrize(("head", "near"), [(b"DBGC", True), (b"CGBD", True), (b"DBG\x40", True),
+                                            (b"EFGC", True), (b"CBGC", True), (b"DBFD", False),
+                                            (b"DB", False)])
 def test_nearly_a_signature(head: bytes, near: bool) -> None:
     assert is_nearly_signed(b"x" + head, 1) is near
