@@ -20,9 +20,11 @@ class Allowance:
 
     __slots__ = ("text", "work")
 
-    def __init__(self, text: int, work: int = WORK) -> None:
-        self.text = text        # bytes of memory that records may take
-        self.work = work        # steps; 0: none are left, and maybe more were wanted
+    def __init__(self, text: int, work: int | None = None) -> None:
+        # Bytes of memory that records may take.
+        self.text = text
+        # Steps; 0: none are left, and maybe more were wanted.
+        self.work = WORK if work is None else work
 
     def take(self, size: int) -> None:
         """A record takes so many bytes."""

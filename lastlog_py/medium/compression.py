@@ -26,7 +26,7 @@ END_OF_TITLE = rb"[^\n]{0,24}#\d+ Part\d+\n"
 PEEK = 512                  # compressed bytes, and bytes of text, that are enough to see a dump
 FEW_LINES = 3               # that show a log whose title is damaged
 TRY = 50                    # steps of work to ask one algorithm
-MOST_PACKED = 4 << 20       # bytes in which it is looked for what stands behind damage
+MOST_PACKED = 1 << 19       # bytes in which it is looked for what stands behind damage
 LIBRARY_PACE = 256          # bytes of text that a library gives in one step
 
 

@@ -35,7 +35,7 @@ MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
 LARGE = 1 << 20                     # bytes of text; no log ring of a router is larger
 LARGEST = 4 << 20                   # no kernel's is
 LINE_WORK = 2                       # steps of work for a line that looks like a header
-LEAST = 4096                        # bytes of text that are shown of each dump in any case
+LEAST = 1024                        # bytes of text that are shown of each dump in any case
 TEXT = b"\t\n\r\x1b" + bytes(range(32, 127))
 
 
@@ -63,7 +63,7 @@ def records(body: bytes, source: Source, where: str, capacity: int | None = None
     allowance = allowance or Allowance(room)
     for dump in split(body, allowance):
         record, problem = record_of(dump, source, where, room, capacity, allowance)
-        room = max(0, room - len(record.text))
+        room = max(0, room - cost(record))
         found.append(record)
         problems += [problem] if problem else []
     return found, problems
@@ -75,12 +75,13 @@ def room_for(capacity: int) -> int:
     Kernels pack up to 2.3 times the capacity of a small zone, 1.7 times that of a large one
     (fs/pstore/platform.c: big_oops_buf_sz); what packs much better was made to fill memory.
     """
-    return max(65536, min(4 * capacity, 2 * capacity + LARGE // 2, LARGEST))
+    return max(65536, min(4 * capacity, 2 * capacity + LARGE // 8, LARGEST))
 
 
 def cost(record: Record) -> int:
-    """Bytes of memory that a record takes: up to four for each character, if not all are ASCII."""
-    return sys.getsizeof(record.text) + len(record.raw or b"")
+    """Bytes of memory that a record's text takes: up to four for each character, if not all are
+    ASCII."""
+    return sys.getsizeof(record.text)
 
 
 # --- which dumps there are
@@ -225,9 +226,8 @@ def _compressed_record(dump: Dump, source: Source, where: str, room: int,
                        allowance: Allowance) -> tuple[Record, Problem | None]:
     """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
     read = unpack(dump.body, max(min(room, allowance.text), LEAST), allowance)
-    most = max(LARGE // 4, len(dump.body))
-    if len(read.text) > most and not (read.text.isascii() and b"\0" not in read.text):
-        # No log: with NULs and the like made readable it takes two bytes for each.
+    most = max(LARGE // 4, 2 * len(dump.body) // _width(read.text))
+    if len(read.text) > most and _width(read.text) > 1:
         read = read._replace(text=read.text[:most], complete=False, short=ROOM)
     wrong = complaint(read)
     source = source._replace(compression=read.algorithm or "unknown",
@@ -235,3 +235,10 @@ def _compressed_record(dump: Dump, source: Source, where: str, room: int,
     record = captured("kernel", read.text, source, time=dump.time,
                       raw=dump.body if wrong else None)
     return record, Problem(where, wrong, "warning") if wrong else None
+
+
+def _width(text: bytes) -> int:
+    """Bytes that a character of `text` takes up once it is readable: the widest tells."""
+    if text.isascii() and b"\0" not in text:
+        return 1
+    return 4 if re.search(rb"[\xf0-\xf4]", text) else 2

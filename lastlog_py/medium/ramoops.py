@@ -22,8 +22,10 @@ from .zone_ecc import Repair
 
 __all__ = ["Contents", "find_zones", "is_blank", "records"]
 
-MOST_UNPACKED = 3                   # times its own size a region may unpack to,
-LARGEST = 64 << 20                  # and bytes in all: no router has as much to say
+# Bytes of memory that all texts may take, for each of the region's: kernels pack 2.3 times as much
+# into it, and of what is damaged a character takes two.  And in all: no router has more to say.
+MOST_UNPACKED = 4.5
+LARGEST = 64 << 20
 MOST_BEHIND = 64                    # zones behind the dumps that are shown even so
 MOST_NAMED = 8                      # lost blocks that a problem names
 
@@ -53,7 +55,7 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     """
     zones, slots, ecc, problems = divide(region, given)
     image, repairs = zone_ecc.mend(region, zones)
-    allowance = Allowance(min(MOST_UNPACKED * len(region), LARGEST) + (1 << 18))
+    allowance = Allowance(min(int(MOST_UNPACKED * len(region)), LARGEST) + (1 << 18))
     used = [(zone, repair) for zone, repair in zip(zones, repairs, strict=True)
             if zone.used and zone.slot.kind != "ftrace"
             and not (live and zone.slot.kind != "kernel")]
