@@ -23,6 +23,7 @@ __all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "is_header", "length
 # The second is signed since 4.19.
 LINE = rb"====(-?\d{1,20})\.(\d{1,6})(?:-([^\n]))?\n"
 MARK = b"===="
+ROW = b"=" * 64                     # no log has so many
 LONGEST_LINE = len("====1234567890.123456-D\n")     # of present-day times
 LENGTHS = range(LONGEST_LINE, LONGEST_LINE - 6, -1)     # of such a line, by its microseconds
 CACHE_LINE = 64                     # bytes, the longest of a router's, that a reset may lose
@@ -119,18 +120,11 @@ def headers(body: bytes) -> list[re.Match[bytes]]:
 def lines(data: bytes) -> Iterator[re.Match[bytes]]:
     """What looks like a dump's header: the last four "=" of a row of them, and a time.
 
-    Rows are skipped as a whole: memory may be full of them.
+    Memory may be full of them, and each "=" of a long row would be tried: such rows are left out.
     """
-    line, other = re.compile(LINE), re.compile(b"[^=]")
-    at = data.find(MARK)
-    while at >= 0:
-        behind = other.search(data, at)
-        if not behind:
-            return
-        match = line.match(data, behind.start() - len(MARK))
-        if match:
-            yield match
-        at = data.find(MARK, behind.start())
+    if MARK not in data:
+        return iter(())
+    return re.finditer(LINE, data.replace(ROW, bytes(len(ROW))))
 
 
 def is_header(data: bytes, match: re.Match[bytes]) -> bool:
