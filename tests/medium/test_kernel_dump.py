@@ -114,3 +114,15 @@ def test_bombs_take_no_more_than_eight_times_the_region(size: int, count: int,
         assert tracemalloc.get_traced_memory()[1] + len(region) < 8 * len(region)
     finally:
         tracemalloc.stop()
+
+
+def test_rows_in_memory_full_of_them_are_not_tried_one_by_one(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[bytes] = []
+    once = kernel_dump.re.finditer  # type: ignore[attr-defined]
+    monkeypatch.setattr(kernel_dump.re, "finditer",  # type: ignore[attr-defined]
+                        lambda line, data: searched.append(data) or once(line, data))
+    data = b"=" * 6400 + b"\n====12.000345-D\nPanic#1 Part1\n"
+    (match,) = kernel_dump.lines(data)
+    assert match.start() == data.find(b"\n") + 1 and match[1] == b"12"
+    assert b"=====" not in searched[0] and len(searched[0]) == len(data)
