@@ -6,12 +6,15 @@ from __future__ import annotations
 import functools
 import json
 import lzma
+import re
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "data" / "samples"
 
-NOTICE = b"\nECC: "
+# Without "ECC: " up to 5.4 at least.
+NOTICE = re.compile(rb"\n(ECC: )?(No errors detected|\d+ Corrected bytes, "
+                    rb"\d+ unrecoverable blocks)\n\Z")
 
 # Where we show something else than the kernel did: (sample, file) -> why.
 DIFFERENT = {
@@ -47,15 +50,17 @@ def kernel_file(name: str, file: str) -> bytes:
 
 def kernel_text(name: str, file: str) -> bytes:
     """The same less the ECC notice, which is not part of the text."""
-    return kernel_file(name, file).split(NOTICE)[0]
+    return NOTICE.sub(b"", kernel_file(name, file))
 
 
 def shown(name: str) -> dict[str, str]:
     """What the kernel showed of the sample, as we show it: file -> text.  Without traces, and
-    without streams that it could not unpack."""
+    without streams that it could not unpack; up to 3.11 a dump's header line, which is no text, is
+    in the file."""
     files = {file: kernel_text(name, file) for file in manifest()[name]["kernel_files"]
              if not file.startswith("ftrace") and not file.endswith(".enc.z")}
-    return {file: text.decode("utf-8", "replace").replace("\0", "\ufffd")
+    return {file: re.sub(rb"\A====\d+\.\d+\n", b"", text)
+            .decode("utf-8", "replace").replace("\0", "\ufffd")
             for file, text in files.items() if (name, file) not in DIFFERENT}
 
 

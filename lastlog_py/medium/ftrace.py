@@ -252,7 +252,10 @@ def _in_order(zones: Sequence[bytes]) -> list[bytes]:
     ends = [zone[-max(LARGEST * SAMPLE // len(zones), 1024):] for zone in zones]
 
     def fit(form: Form) -> float:
-        return sum(len(run) for end in ends for run in _runs(end, form)) / sum(map(len, ends))
+        # Half a record on, calls of the other byte order are calls too, but of functions anywhere.
+        runs = [run for end in ends for run in _runs(end, form)]
+        parts = {row[0] >> PART for run in runs for row in form.rows(run)}
+        return sum(map(len, runs)) / sum(map(len, ends)) if len(parts) <= MOST_PARTS else 0.0
 
     form = max(FORMS, key=fit) if zones else FORMS[0]
     if not zones or fit(form) < SURE:

@@ -24,7 +24,8 @@ NAME = (r"(dmesg|mce|console|ftrace|rtas|powerpc-ofw|powerpc-common|pmsg|powerpc
 BACKENDS = "ramoops|efi|efi_pstore|erst|pstore_blk|pstore_zone|mtdpstore|nvram"
 KINDS = {"dmesg": "kernel", "console": "console", "pmsg": "pmsg", "ftrace": "ftrace"}
 
-# Stands at the end of every file of a zone with ECC; kernels before 3.13 or so leave "ECC: " out.
+# Stands at the end of every file of a zone with ECC; up to 5.4 at least it has no
+# "ECC: " (3.10, 4.4 and 5.4 read).
 ECC_NOTICE = (rb"\n(?:ECC: )?(?:No errors detected|"
               rb"(\d+) Corrected bytes, (\d+) unrecoverable blocks)\n\0?\Z")
 
@@ -126,6 +127,8 @@ def record_of(name: str, data: bytes, time: float | None) -> tuple[Record | None
                     ecc_failed=failed)
     if file.kind != "kernel":
         time = None                     # the kernel gives these the time of the mount
+    elif body.startswith(b"===="):
+        body, time = _beheaded(body, time)
     if file.compressed:
         return _compressed(name, body, source, file.kind, time)
     if file.kind == "pmsg":
@@ -141,6 +144,15 @@ def _without_notice(data: bytes) -> tuple[bytes, int | None, int | None]:
     if notice is None:
         return data, None, None
     return data[:notice.start()], int(notice[1] or 0), int(notice[2] or 0)
+
+
+def _beheaded(body: bytes, time: float | None) -> tuple[bytes, float | None]:
+    """A dump without its header line, and the time in that: kernels up to 3.11 leave it in the
+    file, whose own time is that of the mount (ramoops_pstore_read)."""
+    from . import kernel_dump  # here, not above: newer kernels have no such file
+
+    line = re.match(kernel_dump.LINE, body)
+    return (body[line.end():], next(kernel_dump.split(body)).time) if line else (body, time)
 
 
 def _compressed(name: str, body: bytes, source: Source, kind: str,

@@ -67,7 +67,10 @@ def test_kernels_of_the_3_4_era_round_the_whole_down() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in samples.of_ramoops()
-                                  if name != "s16_gap"      # an empty pmsg more, or a dump zone
+                                  # An empty pmsg more, or a dump zone; and what kernels before
+                                  # 4.10 leave unused at the end, which nothing tells from a zone.
+                                  if name not in ("s16_gap", "k44_odd", "k44_ftrace", "k310_odd",
+                                                  "k310_ftrace")
                                   and not samples.manifest()[name]["damaged"]])
 def test_a_real_region_is_divided_as_its_kernel_did(name: str) -> None:
     sizes = samples.manifest()[name]["geometry"]

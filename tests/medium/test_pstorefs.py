@@ -51,6 +51,23 @@ def test_the_file_and_the_region_give_the_same_record(name: str) -> None:
     assert record is not None and record.id == raw.id
 
 
+@pytest.mark.parametrize("name", ["k310_ftrace", "k310_odd", "k310_ecc"])
+def test_a_file_with_the_header_line_is_the_record_of_the_region(name: str) -> None:
+    """3.10 leaves the line in the file, whose time is that of the mount."""
+    raw = {each.source.zone: each for each in ramoops.records(samples.region(name)).records
+           if each.kind == "kernel"}
+    files = [file for file in samples.manifest()[name]["kernel_files"] if "dmesg" in file]
+    found = [pstorefs.record_of(file, samples.kernel_file(name, file), 1.0)[0] for file in files]
+    assert len(files) == len(raw) == 3
+    assert [each and each.id for each in found] == [
+        raw[int(file.rpartition("-")[2])].id for file in files]
+
+
+def test_what_only_looks_like_a_header_line_is_text() -> None:
+    record, _ = pstorefs.record_of("dmesg-ramoops-0", b"==== 12\n<4>[    1.0] x\n", 1.5)
+    assert record is not None and (record.time, record.text[:7]) == (1.5, "==== 12")
+
+
 def test_listing_and_reading(tmp_path: Path) -> None:
     for name in ("dmesg-ramoops-1", "dmesg-ramoops-0", "stray"):
         (tmp_path / name).write_bytes(b"Panic#1 Part1\n")
