@@ -24,7 +24,7 @@ __all__ = ["BLOCK", "Corrected", "correct", "encode", "is_codeword"]
 
 BLOCK = 128                         # data bytes per block (ram_core.c: ecc_info.block_size)
 AT_ONCE = 8192                      # blocks, so that columns stay in the processor's cache
-MOST_DIRTY = 1 << 16                # blocks with errors that are looked at: 8 MiB of them; memory
+MOST_DIRTY = 1 << 15                # blocks with errors that are looked at: 4 MiB of them; memory
                                     # that lost more was not written with this code
 
 POLYNOMIAL = 0x11d
