@@ -38,6 +38,7 @@ MOST_HEADERS = 1 << 14              # that are looked at to see where a larger d
 MOST_BEFORE = 8                     # zones before the first valid one that may have been lost
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
+PARITIES = range(2, 33)             # bytes of a header's that are looked for
 SAMPLE = 64                         # bytes in which a dump's title is
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
@@ -236,8 +237,9 @@ def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
     not, what is in them shows where they begin."""
     begin = [Slot("kernel", None, at, len(region) - at) for at in lost] or \
         forensics.beginnings(region)
-    size = len(region) if begin or is_nearly_signed(region, 0) else 0
-    while size >= SMALLEST:
+    size = len(region) if begin or _is_lone(region) else 0
+    least = SMALLEST if begin else len(region)
+    while size >= max(SMALLEST, least):
         slots = [Slot("kernel", number, number * size, size)
                  for number in range(min(MOST_ZONES, len(region) // size))]
         division = _division(region, slots)
@@ -245,6 +247,13 @@ def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
             return _named(region, division)
         size = 1 << (size - 1).bit_length() - 1
     return Division([], [] if lost else begin, None, [])
+
+
+def _is_lone(region: bytes) -> bool:
+    """Whether the region is a single zone whose header some parity puts right."""
+    slot = Slot("?", 0, 0, len(region))
+    return is_nearly_signed(region, 0) and any(
+        zone_at(region, slot, order, Ecc(size)) for size in PARITIES for order in ORDERS)
 
 
 def _named(region: bytes, division: Division) -> Division:

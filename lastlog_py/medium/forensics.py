@@ -31,6 +31,7 @@ CACHE_LINE = 64                     # bytes that a reset may lose at a zone's be
 CACHE_LINES = (16, 32, 36, 64)
 BLANKS = (bytes(128), b"\xff" * 128)
 MOST_PLACES = 64                    # behind blank memory that are looked at
+MOST_MISSED = 4                     # of these, in which nothing is found: each takes 20 ms
 
 PROBED = 4                          # blocks, of which one that parity fits shows a zone
 PARTS = 8                           # into which a place for zones without headers is divided
@@ -109,13 +110,22 @@ def beginnings(region: bytes) -> list[Slot]:
     found: list[Slot] = []
     if _blank(region, 0) < 0:
         return []
-    firsts = islice(_stretches(region), MOST_PLACES)
-    for first, end in pairwise([*firsts, len(region)]):
-        slots = (Slot(kind, 0, at, end - at) for at in _starts(first)
-                 if not may_begin(region[first:first + HEAD])
-                 and (kind := _beginning(region, at, end)))
-        found += islice(slots, 1)
+    missed = 0
+    for first, end in pairwise([*islice(_stretches(region), MOST_PLACES), len(region)]):
+        slot = _begun(region, first, end)
+        found += [slot] if slot else []
+        missed += slot is None
+        if missed > MOST_MISSED:
+            break
     return found
+
+
+def _begun(region: bytes, first: int, end: int) -> Slot | None:
+    """The zone that begins with what stands at `first`, up to `end`; None: it is no zone."""
+    if may_begin(region[first:first + HEAD]):
+        return None
+    return next((Slot(kind, 0, at, end - at) for at in _starts(first)
+                 if (kind := _beginning(region, at, end))), None)
 
 
 def _stretches(region: bytes) -> Iterator[int]:
