@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Allowance", "Spent"]
 
-WORK = 3_200_000                # steps, each of about half a microsecond on a PC
+WORK = 2_800_000                # steps, each of about half a microsecond on a PC
 
 
 class Spent(Exception):
