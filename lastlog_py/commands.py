@@ -144,7 +144,7 @@ def _decode(_config: Config, asked: argparse.Namespace) -> Done:
     if failures and not reply["records"]:
         first = failures[0]
         raise LastlogError("io", f"{first['where']}: {first['what']}.",
-                           "Name a region dump, a file of /sys/fs/pstore or a saved record.")
+                           "See whether it is the right file, and whole.")
     return reply, bool(failures)
 
 

@@ -505,8 +505,10 @@ def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], li
     if len(data) > MAX_REGION:
         return [], [Problem(path, f"it is larger than any region ({MAX_REGION >> 20} MiB): cut the "
                             "region out of it first, with dd", "error")]
-    found, problems = _decoded(os.path.basename(path), data, given, stamp)
-    return found, [problem._replace(where=f"{path}: {problem.where}") for problem in problems]
+    name = os.path.basename(path)
+    found, problems = _decoded(name, data, given, stamp)
+    return found, [problem._replace(where=path if problem.where in name
+                                    else f"{path}: {problem.where}") for problem in problems]
 
 
 def _decoded(name: str, data: bytes, given: Sequence[Geometry],
