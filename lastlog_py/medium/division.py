@@ -15,7 +15,7 @@ from ..record import Problem
 from . import forensics, kernel_dump, zone_ecc
 from .compression import TITLE
 from .geometry import Geometry, parity_bytes
-from .layout import guesses, layouts, moved, split_ftrace, totals
+from .layout import MOST_ZONES, guesses, layouts, moved, split_ftrace, totals
 from .marks import SEED, is_near
 from .persistent_ram import (
     ORDERS,
@@ -32,7 +32,6 @@ from .persistent_ram import (
 
 __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
-MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
 MOST_SIGNATURES = 1 << 17           # that are looked at: two for each KiB of 64 MiB
 MOST_HEADERS = 1 << 14              # that are looked at to see where a larger dump's zones begin
 MOST_BEFORE = 8                     # zones before the first valid one that may have been lost

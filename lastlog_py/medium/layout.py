@@ -28,8 +28,9 @@ from .persistent_ram import (
     zone_at,
 )
 
-__all__ = ["guesses", "layouts", "moved", "split_ftrace", "totals"]
+__all__ = ["MOST_ZONES", "guesses", "layouts", "moved", "split_ftrace", "totals"]
 
+MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
 SMALLEST = 1024                     # bytes of a zone that is guessed at
 MOST_CPUS = 256
 MOST_GUESSES = 20000                # divisions that are looked at
@@ -62,7 +63,7 @@ def _divided(total: int, record: int, console: int, ftrace: int,
              pmsg: int) -> Iterator[list[Slot]]:
     dump = total - console - ftrace - pmsg
     count = dump // record if record else 0
-    if count <= 0:
+    if not 0 < count <= MOST_ZONES:
         return
     for size in dict.fromkeys(((dump // count) & ~1, record)):
         for behind in _orders(console, ftrace, pmsg):
