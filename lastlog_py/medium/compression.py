@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from .inflate import LINE, RAW, WRAPPED, inflate, is_wrapped, odd_lines, position
+from .allowance import Allowance
+from .inflate import LINE, RAW, SEVERAL, WRAPPED, inflate, is_wrapped, odd_lines, position
 
 __all__ = ["TITLE", "Unpacked", "begins", "complaint", "unpack"]
 
@@ -24,7 +25,12 @@ END_OF_TITLE = rb"[^\n]{0,24}#\d+ Part\d+\n"
 
 PEEK = 512                  # compressed bytes, and bytes of text, that are enough to see a dump
 FEW_LINES = 3               # that show a log whose title is damaged
-SEVERAL = 3                 # lines that are none of a log show damage; fewer may be somebody's own
+TRY = 50                    # steps of work to ask one algorithm
+MOST_PACKED = 1 << 19       # bytes in which it is looked for what stands behind damage
+LIBRARY_PACE = 256          # bytes of text that a library gives in one step
+
+
+ROOM, WORK = "room", "work"
 
 
 class Reading(NamedTuple):
@@ -43,6 +49,7 @@ class Unpacked(NamedTuple):
     complete: bool              # the stream ended as it should
     used: int                   # bytes of the body that the stream takes; all, if it has no end
     torn: bool = False          # it is damaged inside: parts are missing, and marked, or wrong
+    short: str | None = None    # what kept us from more: ROOM for the text, or WORK; None: nothing
 
 
 class Algorithm(NamedTuple):
@@ -52,32 +59,37 @@ class Algorithm(NamedTuple):
     recognise: Callable[[bytes], bool]          # by how its streams begin
     read: Callable[[bytes, int], Reading]       # body and most bytes of text
     copies: bool = False                        # what is new stands in its streams as it is
+    pace: int | None = None                     # bytes of text that a step of work gives at least;
+                                                # None: it is read by a library
 
 
-def unpack(body: bytes, limit: int) -> Unpacked:
+def unpack(body: bytes, limit: int, allowance: Allowance | None = None) -> Unpacked:
     """`body` unpacked, to at most `limit` bytes of text.
 
     A stream that came to its end gives what the kernel makes of it, lines that damage has garbled
-    included.
+    included.  allowance: the work that may be done for it; None: what a dump alone may cost.
     """
-    read = _read(body, limit)
-    cut = len(read.text) >= limit       # by us, not by damage
-    if not read.complete and not cut and read.algorithm in ("deflate", None):
-        read = _beyond(body, limit, read)
+    allowance = allowance or Allowance(limit)
+    read = _read(body, limit, allowance)
+    if not read.complete and not read.short and read.algorithm in ("deflate", None):
+        read = _beyond(body, limit, read, allowance)
     return read if read.torn else read._replace(torn=len(odd_lines(read.text)) >= SEVERAL)
 
 
-def begins(data: bytes, at: int) -> bool:
-    """Whether a compressed dump begins at byte `at`; quick."""
+def begins(data: bytes, at: int, allowance: Allowance | None = None) -> bool:
+    """Whether a compressed dump begins at byte `at`; quick.  Without work that is left none does.
+    """
     body = data[at:at + PEEK]
     # A block of zstd is larger than that, and there may be no library for it.
-    return _is_zstd(body) or bool(_read(body, PEEK).text)
+    return _is_zstd(body) or bool(_read(body, PEEK, allowance or Allowance(PEEK)).text)
 
 
 def complaint(read: Unpacked) -> str | None:
     """What is wrong with a dump, and what to do about it; None if nothing is."""
     advice = ("error correction (ramoops.ecc=1) guards against this, and without compression "
               "(pstore.compress=none) damage takes no more than the bytes it is in")
+    if read.short:
+        return _shortened(read)
     if read.complete and not read.torn:
         return None
     if read.torn:
@@ -94,6 +106,17 @@ def complaint(read: Unpacked) -> str | None:
         return f"the compressed log is damaged at its start and cannot be read; {advice}"
     return (f"the log is compressed with {read.algorithm}, and damaged at its start: it cannot be "
             f"read; {advice}")
+
+
+def _shortened(read: Unpacked) -> str:
+    """What is wrong with a dump that was not read as far as it could be."""
+    if read.short == ROOM:
+        return (f"the compressed log ({read.algorithm}) is longer than there is room for: its "
+                f"first {len(read.text)} bytes are shown, and its bytes are kept as they are")
+    known = f" ({read.algorithm})" if read.algorithm else ""
+    return (f"the compressed log{known} is damaged, or made to keep lastlog busy: "
+            f"{len(read.text)} bytes of it could be read, and no more was tried, because this "
+            "memory is full of such logs; its bytes are kept as they are")
 
 
 # --- the algorithms
@@ -143,20 +166,24 @@ def _sw842(body: bytes, limit: int) -> Reading:
 _ALGORITHMS = (Algorithm("zstd", _is_zstd, _zstd),
                Algorithm("deflate", is_wrapped, _zlib_wrapped),
                Algorithm("deflate", _anything, _raw_deflate),
-               Algorithm("lz4", _anything, _lz4, True),
-               Algorithm("lzo", _anything, _lzo, True),
-               Algorithm("842", _anything, _sw842, True))
+               Algorithm("lz4", _anything, _lz4, True, 2),
+               Algorithm("lzo", _anything, _lzo, True, 1),
+               Algorithm("842", _anything, _sw842, True, 1))
 
 
-def _read(body: bytes, limit: int) -> Unpacked:
+def _read(body: bytes, limit: int, allowance: Allowance) -> Unpacked:
     """What the first algorithm gives that makes a dump of `body`."""
     for each in _ALGORITHMS:
-        if each.recognise(body):
-            text, used, sound = each.read(body, limit)
+        most = min(limit, allowance.work * each.pace) if each.pace else limit
+        if most and each.recognise(body):
+            text, used, sound = each.read(body, most)
+            allowance.use(TRY + len(text) // (each.pace or LIBRARY_PACE))
             if text and (sound or _is_log(text, each.copies)):
+                short = None if len(text) < most else ROOM if most == limit else WORK
                 return Unpacked(text, each.name, used is not None,
-                                len(body) if used is None else used, sound is False)
-    return Unpacked(b"", _name(body), False, len(body))
+                                len(body) if used is None else used, sound is False,
+                                short if used is None else None)
+    return Unpacked(b"", _name(body), False, len(body), short=None if allowance.work else WORK)
 
 
 def _is_log(text: bytes, copied: bool) -> bool:
@@ -189,17 +216,22 @@ def _name(body: bytes) -> str | None:
 # --- deflate behind its damage
 
 
-def _beyond(body: bytes, limit: int, read: Unpacked) -> Unpacked:
+def _beyond(body: bytes, limit: int, read: Unpacked, allowance: Allowance) -> Unpacked:
     """`read`, which is not whole, with what can be read behind the damage."""
+    if not allowance.work:
+        return read._replace(short=WORK)
     start = 2 if is_wrapped(body) else 0        # the sum at the end is no help
-    stream = body[start:]
+    stream = body[start:start + MOST_PACKED]
     whole = inflate(stream, RAW, limit)
+    allowance.use(TRY + len(whole.text) // LIBRARY_PACE)
     for known, stopped in _damage(stream, read.text, whole.stopped):
         from . import resync  # for damaged streams alone
-        log = resync.log(stream, limit, known, stopped)
+        log = resync.log(stream, limit, known, stopped, allowance)
+        short = ROOM if len(log.text) >= limit else None if allowance.work else WORK
         if log.gaps and len(log.text) >= len(read.text):
             return Unpacked(log.text, "deflate", log.used is not None,
-                            len(body) if log.used is None else start + log.used, torn=True)
+                            len(body) if log.used is None else start + log.used, True, short)
+        read = read._replace(short=short)
     return read._replace(torn=True, complete=True) if read.text and whole.used else read
 
 

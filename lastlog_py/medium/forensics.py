@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from . import kernel_dump, zone_ecc
+from .allowance import Allowance
 from .compression import unpack
 from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, zone_at
 from .reed_solomon import BLOCK
@@ -54,7 +56,7 @@ class Lost(NamedTuple):
 
 
 def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | None,
-         recover: bool) -> Iterator[Lost]:
+         recover: bool, allowance: Allowance) -> Iterator[Lost]:
     """What stands in the region `image` outside the used data of `zones`.
 
     slots: where zones should be; those without a zone have damaged headers.  recover: also what
@@ -75,14 +77,14 @@ def find(image: bytes, zones: Sequence[Zone], slots: Sequence[Slot], ecc: Ecc | 
         end = _next(starts, at, len(image))
         if slot and ecc:
             end = min(end, slot.data + slot.capacity(ecc))
-        used = kernel_dump.length(image, match, end)
+        used = kernel_dump.length(image, match, end, allowance)
         if used:
             free = at + used
             shown.append(at)
             zone = Zone(Slot("kernel", None, at - HEADER_SIZE, HEADER_SIZE + used), 0, used)
             yield Lost(zone, image[at:free], erased,
                        _within(repairs.get(slot.offset) if slot else None, at, free))
-    yield from _headless(image, zones, slots, ecc, recover, shown, repairs)
+    yield from _headless(image, zones, slots, ecc, recover, shown, repairs, allowance)
     yield from _texts(image, zones, slots, ecc, recover)
 
 
@@ -94,17 +96,18 @@ def lost_headers(region: bytes, zones: Sequence[Zone]) -> list[int]:
 
 def _outside(image: bytes, zones: Iterable[Zone]) -> Iterator[re.Match[bytes]]:
     """The header lines of dumps outside the used data of `zones`."""
-    ordered = sorted(zones, key=lambda zone: zone.slot.offset)
-    starts = [zone.slot.offset for zone in ordered]
-    tries = 0
-    for match in kernel_dump.lines(image):
-        before = bisect_right(starts, match.start()) - 1
-        if before >= 0 and match.start() < ordered[before].end:
-            continue
-        tries += 1
-        if tries > MOST_LOST:
-            return
-        yield match
+    return islice((match for start, end in _gaps(zones, len(image))
+                   for match in kernel_dump.lines(image, start, end)), MOST_LOST)
+
+
+def _gaps(zones: Iterable[Zone], size: int) -> Iterator[tuple[int, int]]:
+    """Where a region of `size` bytes has no used data: offset and end."""
+    at = 0
+    for zone in sorted(zones, key=lambda zone: zone.slot.offset):
+        if zone.used and zone.slot.offset > at:
+            yield at, zone.slot.offset
+        at = max(at, zone.end if zone.used else at)
+    yield at, size
 
 
 def _next(starts: Sequence[int], at: int, end: int) -> int:
@@ -173,7 +176,8 @@ def is_held(image: bytes, slot: Slot, ecc: Ecc | None) -> bool:
 
 
 def _headless(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc | None,
-              recover: bool, shown: Sequence[int], repairs: dict[int, Repair]) -> Iterator[Lost]:
+              recover: bool, shown: Sequence[int], repairs: dict[int, Repair],
+              allowance: Allowance) -> Iterator[Lost]:
     """The dumps in zones whose first bytes are lost, the "====" line among them.
 
     A reset loses the line of the cache that was written last: a MIPS router's first 32 or 64 bytes
@@ -191,10 +195,10 @@ def _headless(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: E
         tried += 1
         if tried > MOST_TORN:
             return
-        found = list(_torn(image, slot, ecc, whole=zone is None))
+        found = list(_torn(image, slot, ecc, zone is None, allowance))
         if not found and not zone and resynced < MOST_RESYNCED:
             resynced += 1
-            found = _resynced(image, slot, ecc)
+            found = _resynced(image, slot, ecc, allowance)
         for at, start, end, packed in found:
             place = Slot("kernel", slot.number if at == slot.offset else None, at, end - at)
             yield Lost(Zone(place, 0, end - at - HEADER_SIZE), image[start:end], zone is not None,
@@ -210,7 +214,8 @@ class _Torn(NamedTuple):
     packed: bool
 
 
-def _torn(image: bytes, slot: Slot, ecc: Ecc | None, whole: bool) -> Iterator[_Torn]:
+def _torn(image: bytes, slot: Slot, ecc: Ecc | None, whole: bool,
+          allowance: Allowance) -> Iterator[_Torn]:
     """What is in the slot's place: one dump, or, if it was taken for one zone because the headers
     of several are lost, some.
 
@@ -221,19 +226,20 @@ def _torn(image: bytes, slot: Slot, ecc: Ecc | None, whole: bool) -> Iterator[_T
     free = slot.offset
     for at in [slot.offset, *(range(slot.offset + step, end, step) if whole and not ecc else ())]:
         data = at + HEADER_SIZE
-        beginning = kernel_dump.torn_body(image[data:min(end, data + 2 * kernel_dump.BEGINNING)]) \
-            if at >= free and data < end else None
+        sample = image[data:min(end, data + 2 * kernel_dump.BEGINNING)]
+        beginning = kernel_dump.torn_body(sample, allowance) if at >= free and sample else None
         if beginning:
             start, packed = data + beginning[0], beginning[1]
-            free = start + unpack(image[start:end], kernel_dump.MOST_TEXT).used if packed \
-                else kernel_dump.text_end(image, start, end)
+            free = start + unpack(image[start:end], kernel_dump.MOST_TEXT, allowance).used \
+                if packed else kernel_dump.text_end(image, start, end)
             yield _Torn(at, start, free, packed)
 
 
-def _resynced(image: bytes, slot: Slot, ecc: Ecc | None) -> list[_Torn]:
+def _resynced(image: bytes, slot: Slot, ecc: Ecc | None, allowance: Allowance) -> list[_Torn]:
     """The same where the beginning of the compressed body is lost as well."""
     start = slot.data + kernel_dump.LONGEST_LINE
-    read = unpack(image[start:slot.data + slot.capacity(ecc)], kernel_dump.MOST_TEXT)
+    read = unpack(image[start:slot.data + slot.capacity(ecc)], kernel_dump.MOST_TEXT,
+                  allowance)
     if read.algorithm != "deflate" or not read.torn:
         return []
     return [_Torn(slot.offset, start, start + read.used, True)]

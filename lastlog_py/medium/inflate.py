@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import zlib
+from itertools import islice
 from typing import NamedTuple
 
-__all__ = ["LINE", "RAW", "WRAPPED", "Inflated", "inflate", "is_wrapped", "odd_lines",
+__all__ = ["LINE", "RAW", "SEVERAL", "WRAPPED", "Inflated", "inflate", "is_wrapped", "odd_lines",
            "position"]
 
 WRAPPED, RAW = 15, -15      # zlib's names for the forms; they read every smaller window
-STEP = 64                   # bytes of input
+STEPS = (4096, 64, 1)       # bytes of input
+SEVERAL = 3                 # lines that are none of a log show damage; fewer may be somebody's own
+NEAR = 1024                 # bytes of text that are looked at byte by byte
 
 # How a line of a log begins: "<6>[    1.234567] text".
 LINE = rb"<\d{1,3}>\[ *\d+\.\d{6}\]"
@@ -47,45 +50,47 @@ def _damaged(body: bytes, stream: zlib._Decompress, limit: int) -> Inflated:
     """What zlib gives out before the damage.
 
     A call that fails gives nothing, so the input goes in in steps, and the step that fails again
-    byte by byte.
+    in smaller ones.
     """
-    text = bytearray()
-    for start in range(0, len(body), STEP):
-        step, before = body[start:start + STEP], stream.copy()
-        try:
-            text += stream.decompress(step, max(1, limit - len(text)))
-        except zlib.error:
-            more, count = _bytewise(before, step)
-            text += more
-            return Inflated(bytes(text[:limit]), None, start + count)
-        if len(text) >= limit:
-            break
-    return Inflated(bytes(text[:limit]), None, None)
+    text, at = bytearray(), 0
+    for size in STEPS:
+        more, at, stream = _stepwise(stream, body, at, size, limit - len(text))
+        text += more
+        if at >= len(body) or len(text) >= limit:
+            return Inflated(bytes(text[:limit]), None, None)
+    return Inflated(bytes(text), None, at)
 
 
-def _bytewise(stream: zlib._Decompress, step: bytes) -> tuple[bytes, int]:
-    """The text of the bytes before the one that fails, and how many these are."""
+def _stepwise(stream: zlib._Decompress, body: bytes, at: int, size: int,
+              limit: int) -> tuple[bytes, int, zlib._Decompress]:
+    """What steps of `size` bytes give from `at` on until one fails, or there are `limit` bytes of
+    text; where that is, and the stream before it."""
     text = bytearray()
-    for at in range(len(step)):
+    while at < len(body) and len(text) < limit:
+        before = stream.copy()
         try:
-            text += stream.decompress(step[at:at + 1])
+            text += stream.decompress(body[at:at + size], limit - len(text))
         except zlib.error:
-            return bytes(text), at
-    return bytes(text), len(step)
+            return bytes(text), at, before
+        at += size
+    return bytes(text), at, stream
 
 
 def position(body: bytes, count: int, window: bytes = b"") -> int:
     """How many bytes of the raw stream `body` give `count` bytes of text, which it has."""
-    stream = zlib.decompressobj(RAW, zdict=window)
-    for at in range(len(body)):
+    stream, at = zlib.decompressobj(RAW, zdict=window), 0
+    if count > NEAR:
+        # zlib may have read some bytes more than it needed for that.
+        count -= len(stream.decompress(body, count - NEAR))
+        at = len(body) - len(stream.unconsumed_tail)
+    while count > 0 and at < len(body):
         count -= len(stream.decompress(body[at:at + 1]))
-        if count <= 0:
-            return at + 1
-    return len(body)
+        at += 1
+    return at
 
 
 def odd_lines(text: bytes) -> list[int]:
-    """Where lines begin that are none of a kernel log, if others are.
+    """Where the first SEVERAL lines begin that are none of a kernel log, if others are.
 
     Every line of a dump begins with a level and a time (record_print_text; not so on kernels
     without CONFIG_PRINTK_TIME).  Raw deflate has no checksum, so that this shows damage which zlib
@@ -93,6 +98,7 @@ def odd_lines(text: bytes) -> list[int]:
     """
     if not re.search(rb"\n" + LINE, text):
         return []
-    return [match.end() for match in re.finditer(
+    return [match.end() for match in islice(re.finditer(
         rb"\n(?=(?s:.{24}))"
-        rb"(?![<\xff][\d\xff]{1,3}[>\xff][\[\xff][ \d\xff]{5,}[.\xff][\d\xff]{6}[\]\xff])", text)]
+        rb"(?![<\xff][\d\xff]{1,3}[>\xff][\[\xff][ \d\xff]{5,}[.\xff][\d\xff]{6}[\]\xff])", text),
+        SEVERAL)]

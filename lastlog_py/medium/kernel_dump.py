@@ -8,15 +8,17 @@ drivers/char/ramoops.c (ramoops_do_dump).  Pure: bytes in, records and problems 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
-from .compression import TITLE, begins, complaint, unpack
+from .allowance import Allowance
+from .compression import ROOM, TITLE, begins, complaint, unpack
 from .inflate import LINE as LOG_LINE
 
 __all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "is_header", "length", "lines",
-           "record_of", "records", "split", "text_end", "torn_body"]
+           "record_of", "records", "room_for", "split", "text_end", "torn_body"]
 
 # "====sec.usec-C\n" before each dump: C compressed, any other letter plain (ramoops_read_kmsg_hdr).
 # Up to 3.11 there is no letter, and up to about 4.19 the microseconds are not padded with zeros.
@@ -30,6 +32,9 @@ BEGINNING = 1024                    # bytes in which a text's first whole line i
 MOST_DUMPS = 1024                   # a region has tens; more are noise, or made to keep us busy
 MOST_TEXT = 1 << 20                 # bytes of a dump that are worth looking at
 LARGE = 1 << 20                     # bytes of text; no log ring of a router is larger
+LARGEST = 4 << 20                   # no kernel's is
+LINE_WORK = 2                       # steps of work for a line that looks like a header
+LEAST = 1024                        # bytes of text that are shown of each dump in any case
 TEXT = b"\t\n\r\x1b" + bytes(range(32, 127))
 
 
@@ -44,51 +49,50 @@ class Dump(NamedTuple):
 
 
 def records(body: bytes, source: Source, where: str, capacity: int | None = None,
-            most: int | None = None) -> tuple[list[Record], list[Problem]]:
+            allowance: Allowance | None = None) -> tuple[list[Record], list[Problem]]:
     """Every dump in `body`, and what is wrong with them.
 
     source, where: of what holds the body, for the records and for the problems.  capacity: bytes
-    that the kernel had for a body; None: not known.  most: bytes that all texts may take, but for
-    a few; None: what a kernel can have put into a body of that capacity.
+    that the kernel had for a body; None: not known.  allowance: what they may cost, which is taken
+    from it; None: what a body of that size may.
     """
     found: list[Record] = []
     problems: list[Problem] = []
-    room = _room(capacity or 0)
-    if most is not None:
-        room = min(room, most)
-    for dump in split(body):
-        record, problem = record_of(dump, source, where, room, capacity)
+    room = room_for(max(capacity or 0, len(body)))
+    allowance = allowance or Allowance(room)
+    for dump in split(body, allowance):
+        record, problem = record_of(dump, source, where, room, capacity, allowance)
         room = max(0, room - cost(record))
         found.append(record)
         problems += [problem] if problem else []
     return found, problems
 
 
-def _room(capacity: int) -> int:
+def room_for(capacity: int) -> int:
     """Bytes of text that a body may unpack to.
 
     Kernels pack up to 2.3 times the capacity of a small zone, 1.7 times that of a large one
     (fs/pstore/platform.c: big_oops_buf_sz); what packs much better was made to fill memory.
     """
-    return max(65536, min(4 * capacity, 2 * capacity + LARGE // 2))
+    return max(65536, min(4 * capacity, 2 * capacity + LARGE // 8, LARGEST))
 
 
 def cost(record: Record) -> int:
-    """Bytes of memory that a record takes, and took while it was made: two for each character, if
-    not all are ASCII."""
-    return len(record.text) * (1 if record.text.isascii() else 3) + len(record.raw or b"")
+    """Bytes of memory that a record's text takes: up to four for each character, if not all are
+    ASCII."""
+    return sys.getsizeof(record.text)
 
 
 # --- which dumps there are
 
 
-def split(body: bytes) -> Iterator[Dump]:
-    """The dumps in a body.
+def split(body: bytes, allowance: Allowance | None = None) -> Iterator[Dump]:
+    """The dumps in a body.  Without work that is left they are not told apart.
 
     Usually one.  Kernels before 5.5 did not zap a zone before they wrote the next dump, so that
     it stands behind the old one.
     """
-    found = headers(body)
+    found = headers(body, allowance or Allowance(0))
     if not found or found[0].start() > 0:
         yield Dump(None, False, body[:found[0].start()] if found else body, torn=True)
     ends = [match.start() for match in found] + [len(body)]
@@ -96,41 +100,40 @@ def split(body: bytes) -> Iterator[Dump]:
         yield Dump(_seconds(match[1], match[2]), match[3] == b"C", body[match.end():end])
 
 
-def headers(body: bytes) -> list[re.Match[bytes]]:
-    """The header lines of the dumps in `body`.
+def headers(body: bytes, allowance: Allowance) -> list[re.Match[bytes]]:
+    """The header lines of the dumps in `body`, as far as there is work left to look for them.
 
     A "====" line within a text is no header unless the title of a dump, or compressed data,
     follows.
     """
     found = []
-    tries = 0
     for match in lines(body):
-        if match.start() == 0 or re.compile(TITLE).match(body, match.end()):
+        if match.start() == 0 or re.compile(TITLE).match(body, match.end()) \
+                or (match[3] == b"C" and begins(body, match.end(), allowance)):
             found.append(match)
-        elif match[3] == b"C" and tries < MOST_DUMPS:
-            tries += 1
-            if begins(body, match.end()):
-                found.append(match)
-        if len(found) == MOST_DUMPS:
+        allowance.use(LINE_WORK)
+        if len(found) == MOST_DUMPS or not allowance.work:
             break
     return found
 
 
-def lines(data: bytes) -> Iterator[re.Match[bytes]]:
-    """What looks like a dump's header: the last four "=" of a row of them, and a time.
+def lines(data: bytes, start: int = 0, end: int | None = None) -> Iterator[re.Match[bytes]]:
+    """What looks like a dump's header: the last four "=" of a row of them, and a time.  It begins
+    at `start` or behind that, and ends before `end`, if one is given.
 
     Rows are skipped as a whole: memory may be full of them.
     """
     line, other = re.compile(LINE), re.compile(b"[^=]")
-    at = data.find(MARK)
+    end = len(data) if end is None else end
+    at = data.find(MARK, start, end)
     while at >= 0:
-        behind = other.search(data, at)
+        behind = other.search(data, at, end)
         if not behind:
             return
-        match = line.match(data, behind.start() - len(MARK))
+        match = line.match(data, behind.start() - len(MARK), end)
         if match:
             yield match
-        at = data.find(MARK, behind.start())
+        at = data.find(MARK, behind.start(), end)
 
 
 def is_header(data: bytes, match: re.Match[bytes]) -> bool:
@@ -139,17 +142,17 @@ def is_header(data: bytes, match: re.Match[bytes]) -> bool:
     return re.compile(TITLE).match(data, body) is not None or begins(data, body)
 
 
-def length(data: bytes, match: re.Match[bytes], end: int) -> int:
+def length(data: bytes, match: re.Match[bytes], end: int, allowance: Allowance) -> int:
     """How far the dump whose header line is `match` reaches, at most to `end`; 0 if it is none."""
     body, end = match.end(), min(end, match.start() + MOST_TEXT)
     if re.compile(TITLE).match(data, body):
         return text_end(data, body, end) - match.start()
-    if not begins(data, body):
+    if not begins(data, body, allowance):
         return 0
-    return body - match.start() + unpack(data[body:end], MOST_TEXT).used
+    return body - match.start() + unpack(data[body:end], MOST_TEXT, allowance).used
 
 
-def torn_body(data: bytes) -> tuple[int, bool] | None:
+def torn_body(data: bytes, allowance: Allowance) -> tuple[int, bool] | None:
     """Where a dump begins in `data` that lost its "====" line, and maybe more, and whether it is
     compressed; None if none can be seen."""
     sample = data[CACHE_LINE:BEGINNING]
@@ -157,7 +160,7 @@ def torn_body(data: bytes) -> tuple[int, bool] | None:
         first = re.search(TITLE, data[:BEGINNING]) \
             or re.search(rb"(?<=\n)" + LOG_LINE, data[:BEGINNING])
         return (first.start(), False) if first else None
-    at = next((at for at in LENGTHS if at < len(data) and begins(data, at)), None)
+    at = next((at for at in LENGTHS if at < len(data) and begins(data, at, allowance)), None)
     return None if at is None else (at, True)
 
 
@@ -179,23 +182,32 @@ def _seconds(seconds: bytes, microseconds: bytes) -> float | None:
 # --- what one of them says
 
 
-def record_of(dump: Dump, source: Source, where: str, room: int,
-              capacity: int | None = None) -> tuple[Record, Problem | None]:
-    """One dump as a record.  room: bytes that its text may take.
+def record_of(dump: Dump, source: Source, where: str, room: int, capacity: int | None = None,
+              allowance: Allowance | None = None) -> tuple[Record, Problem | None]:
+    """One dump as a record.  room: bytes that its text may have; allowance: what it may cost, which
+    is taken from it.
 
     The header may be lost, and its letter may have lost a bit, so the body is asked as well.
     """
+    allowance = allowance or Allowance(room)
+    record, problem = _record_of(dump, source, where, room, capacity, allowance)
+    allowance.take(cost(record))
+    return record, problem
+
+
+def _record_of(dump: Dump, source: Source, where: str, room: int, capacity: int | None,
+               allowance: Allowance) -> tuple[Record, Problem | None]:
     if re.match(TITLE, dump.body):
         return _plain_record(dump, source, where, capacity, dump.torn)
     if dump.compressed:
-        return _compressed_record(dump, source, where, room)
+        return _compressed_record(dump, source, where, room, allowance)
     line = dump.body.find(b"\n", 0, 64) + 1
-    torn = torn_body(dump.body) if dump.torn else None
+    torn = torn_body(dump.body, allowance) if dump.torn else None
     starts = [0, line] if torn is None else [torn[0]] if torn[1] else []
     for start in starts:
-        if begins(dump.body, start):
+        if begins(dump.body, start, allowance):
             packed = dump._replace(body=dump.body[start:])
-            return _compressed_record(packed, source._replace(torn=True), where, room)
+            return _compressed_record(packed, source._replace(torn=True), where, room, allowance)
     return _plain_record(dump, source, where, capacity, torn=True)
 
 
@@ -213,16 +225,23 @@ def _plain_record(dump: Dump, source: Source, where: str, capacity: int | None,
     return record, Problem(where, what, "warning")
 
 
-def _compressed_record(dump: Dump, source: Source, where: str,
-                       room: int) -> tuple[Record, Problem | None]:
+def _compressed_record(dump: Dump, source: Source, where: str, room: int,
+                       allowance: Allowance) -> tuple[Record, Problem | None]:
     """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
-    read = unpack(dump.body, max(room, 4096))
-    if len(read.text) > LARGE // 4 and not (read.text.isascii() and b"\0" not in read.text):
-        # No log: with NULs and the like made readable it takes two bytes for each.
-        read = read._replace(text=read.text[:max(LARGE // 4, len(dump.body))], complete=False)
+    read = unpack(dump.body, max(min(room, allowance.text), LEAST), allowance)
+    most = max(LARGE // 4, 2 * len(dump.body) // _width(read.text))
+    if len(read.text) > most and _width(read.text) > 1:
+        read = read._replace(text=read.text[:most], complete=False, short=ROOM)
     wrong = complaint(read)
     source = source._replace(compression=read.algorithm or "unknown",
                              truncated=not read.complete, torn=source.torn or read.torn)
     record = captured("kernel", read.text, source, time=dump.time,
                       raw=dump.body if wrong else None)
     return record, Problem(where, wrong, "warning") if wrong else None
+
+
+def _width(text: bytes) -> int:
+    """Bytes that a character of `text` takes up once it is readable: the widest tells."""
+    if text.isascii() and b"\0" not in text:
+        return 1
+    return 4 if re.search(rb"[\xf0-\xf4]", text) else 2

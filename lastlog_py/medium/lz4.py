@@ -6,12 +6,15 @@ A library is on no router, and gives nothing at all of a block that is damaged. 
 
 from __future__ import annotations
 
+import re
+
 from .lz77 import repeat
 
 __all__ = ["decode"]
 
 SHORTEST = 4                # bytes of a match
 LAST = 5                    # bytes at a block's end that are always literals
+_FULL = re.compile(rb"\xff*+")
 
 
 def decode(block: bytes, limit: int) -> tuple[bytes, int | None]:
@@ -41,8 +44,6 @@ def _length(block: bytes, at: int, nibble: int) -> tuple[int, int]:
     """A length that begins in a token's nibble, and where the bytes that extend it end."""
     if nibble < 15:
         return nibble, at
-    start = at
-    while block[at:at + 1] == b"\xff":
-        at += 1
-    last = block[at] if at < len(block) else 0
-    return 15 + 255 * (at - start) + last, at + 1
+    end = _FULL.match(block, at).end()  # type: ignore[union-attr]  # it matches anywhere
+    last = block[end] if end < len(block) else 0
+    return 15 + 255 * (end - at) + last, end + 1

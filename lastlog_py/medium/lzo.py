@@ -7,12 +7,14 @@ which begins with 0x11, does not occur.  Pure.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from .lz77 import repeat
 
 __all__ = ["decode"]
 
+_ZEROS = re.compile(rb"\0*+")
 LITERALS = 4                # the state behind a run of literals; 0 to 3: that many followed a match
 
 
@@ -93,7 +95,5 @@ def _length(stream: bytes, at: int, mask: int) -> tuple[int, int]:
     short = stream[at] & mask
     if short:
         return short, at + 1
-    start = at = at + 1
-    while stream[at] == 0:
-        at += 1
-    return mask + 255 * (at - start) + stream[at], at + 1
+    end = _ZEROS.match(stream, at + 1).end()  # type: ignore[union-attr]  # it matches anywhere
+    return mask + 255 * (end - at - 1) + stream[end], end + 1

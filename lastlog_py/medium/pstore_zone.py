@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from . import android_log, ftrace, kernel_dump
+from .allowance import Allowance
 from .compression import TITLE, begins, unpack
 from .log_text import end_of, is_text
 from .marks import KMSG, PAGE, SEED, is_near
@@ -92,13 +93,11 @@ def read(data: bytes, recover: bool = False, lone: bool = True, base: int = 0) -
     traced = [zone for zone in zones if zone.kind == "ftrace" and zone.length]
     # Bytes of text in all.  No kernel packs more than 2.3 times a zone's size into it (platform.c:
     # the uncompressed size is reckoned from that): what is more is made to fill the memory.
-    room = MOST_TEXT + 5 * len(data) // 2
+    allowance = Allowance(MOST_TEXT + 5 * len(data) // 2)
     for held in [*([zone] for zone in used[:MOST_RECORDS]), traced]:
-        record, problem = _record(data, held, room)
+        record, problem = _record(data, held, allowance)
         problems += [problem] if problem else []
         if record:
-            cost = 1 if record.text.isascii() else 4        # bytes that a character takes up
-            room = max(0, room - cost * len(record.text))
             found.append(record)
             extents.setdefault(record.id, []).extend(
                 (zone.offset, HEADER_SIZE + (zone.length if zone.kind == "ftrace"
@@ -197,18 +196,15 @@ def _integer(data: bytes, offset: int, size: int, order: str, signed: bool = Fal
 
 
 def _record(data: bytes, zones: list[Zone],
-            room: int) -> tuple[Record | None, Problem | None]:
-    """The record in a zone, or in all that are of ftrace; None: nothing is left of one.
-
-    room: bytes that its text may take.
-    """
+            allowance: Allowance) -> tuple[Record | None, Problem | None]:
+    """The record in a zone, or in all that are of ftrace; None: nothing is left of one."""
     if len(zones) != 1 or zones[0].kind == "ftrace":
         return _trace(data, zones, 3 * len(data))
     zone = zones[0]
     where = f"pstore_zone, {zone.kind} zone {zone.number}"
     source = Source("pstore_zone", zone.number, zone.offset, zone.length, _size(zones))
     if zone.kind == "kernel":
-        return _dump(data, zone, source, where, min(room, max(MOST_TEXT, 5 * zone.size // 2)))
+        return _dump(data, zone, source, where, allowance)
     if zone.length:
         return _said(zone.kind, _body(data, zone), source), None
     body = data[zone.data:end_of(data, zone.data, zone.end)]
@@ -245,21 +241,22 @@ def _trace(data: bytes, zones: list[Zone],
 
 
 def _dump(data: bytes, zone: Zone, source: Source, where: str,
-          room: int) -> tuple[Record | None, Problem | None]:
+          allowance: Allowance) -> tuple[Record | None, Problem | None]:
     """A dump zone's record; of one that was removed as much as is still there."""
     known = zone.length and not zone.torn
     raw = data[zone.data:zone.data + zone.length if known else zone.end]
     header = _layout(raw, zone.order)
     body = raw[header.size:]
     if not known:
-        body = body[:_reach(body[:MOST_BODY])]
+        body = body[:_reach(body[:MOST_BODY], allowance)]
     if not body.strip(b"\0\xff"):
         return None, None
     compressed = raw[header.compressed:header.compressed + 1] == b"\1"
     dump = kernel_dump.Dump(_seconds(raw, header, zone.order), compressed, body,
                             lead=b"" if compressed else _total(raw, header, zone.order))
     record, problem = kernel_dump.record_of(
-        dump, source._replace(size=header.size + len(body)), where, room)
+        dump, source._replace(size=header.size + len(body)), where,
+        max(MOST_TEXT, 5 * zone.size // 2), None, allowance)
     if known:
         return record, problem
     if not zone.torn and not record.text:
@@ -268,9 +265,10 @@ def _dump(data: bytes, zone: Zone, source: Source, where: str,
     return torn, problem or (_damaged(where) if zone.torn else _removed(where))
 
 
-def _reach(body: bytes) -> int:
+def _reach(body: bytes, allowance: Allowance) -> int:
     """How long a dump's body is that ends somewhere before `body` does."""
-    return end_of(body, 0, len(body)) if re.match(TITLE, body) else unpack(body, MOST_BODY).used
+    return end_of(body, 0, len(body)) if re.match(TITLE, body) \
+        else unpack(body, MOST_BODY, allowance).used
 
 
 def _layout(raw: bytes, order: str) -> Header:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from . import forensics, kernel_dump, zone_ecc
+from .allowance import Allowance
 from .division import divide, find_zones, is_blank
 from .geometry import Geometry
 from .persistent_ram import HEADER_SIZE, Ecc, Slot, Zone
@@ -20,9 +22,17 @@ from .zone_ecc import Repair
 
 __all__ = ["Contents", "find_zones", "is_blank", "records"]
 
-MOST_UNPACKED = 4                   # times its own size a region may unpack to
+# Bytes of memory that all texts may take, for each of the region's: kernels pack 2.3 times as much
+# into it, and of what is damaged a character takes two.  And in all: no router has more to say.
+MOST_UNPACKED = 4.5
+LARGEST = 64 << 20
 MOST_BEHIND = 64                    # zones behind the dumps that are shown even so
 MOST_NAMED = 8                      # lost blocks that a problem names
+
+MANY = Problem("region", "more records are there than are shown", "warning")
+BUSY = Problem("region", "it takes too long to read all of it, because it is full of damage, or "
+               "made to keep lastlog busy: some of it was not tried as hard as is usual",
+               "warning")
 
 
 class Contents(NamedTuple):
@@ -45,45 +55,55 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     """
     zones, slots, ecc, problems = divide(region, given)
     image, repairs = zone_ecc.mend(region, zones)
-    found: list[Record] = []
-    left = MOST_UNPACKED * len(region) + (1 << 18)
+    allowance = Allowance(min(int(MOST_UNPACKED * len(region)), LARGEST) + (1 << 18))
     used = [(zone, repair) for zone, repair in zip(zones, repairs, strict=True)
             if zone.used and zone.slot.kind != "ftrace"
             and not (live and zone.slot.kind != "kernel")]
-    for zone, repair in _first(used):
-        zone_records, zone_problems = _read(image, zone, repair, left)
-        left = max(0, left - sum(map(kernel_dump.cost, zone_records)))
-        found += zone_records
-        problems += zone_problems
-    problems += too_many("region", len(used))
+    found, wrong = _used(image, used, allowance)
+    problems += wrong
     places: list[int] = []
-    lost = forensics.find(image, zones, slots, ecc, recover or live)
+    lost = forensics.find(image, zones, slots, ecc, recover or live, allowance)
     if live:
         lost = _of_dump_zones(lost, zones)
-    for record, problem, instead in _recovered(_noting(lost, places), found, left):
-        problems += problem
+    again = _recovered(_noting(lost, places), found, allowance)
+    for record, wrong, instead in islice(again, MOST_RECORDS):
+        problems += wrong
         if instead is None:
             found.append(record)
         else:
             found[instead] = record
-    if zones:
+    if next(again, None):
+        problems.append(MANY)
+    elif zones:
         problems += _unread(image, zones, slots, ecc, sorted(places))
+    problems += [] if allowance.work else [BUSY]
     if not live:
-        trace, wrong = _trace(image, zones)
+        trace, lack = _trace(image, zones)
         found += [trace] if trace else []
-        problems += [wrong] if wrong else []
+        problems += [lack] if lack else []
     return Contents(found, problems, sum(zone.slot.kind == "kernel" for zone in zones))
 
 
 # --- what a zone holds
 
 
-def _read(image: bytes, zone: Zone, repair: Repair,
-          most: int) -> tuple[list[Record], list[Problem]]:
-    """The records in one zone that is not empty.
+def _used(image: bytes, used: Sequence[tuple[Zone, Repair]],
+          allowance: Allowance) -> tuple[list[Record], list[Problem]]:
+    """The records in all zones that are not empty.  image: the region after error correction."""
+    found: list[Record] = []
+    problems = too_many("region", len(used))
+    for zone, repair in _first(used):
+        if len(found) >= MOST_RECORDS + MOST_BEHIND:
+            return found, [*problems, MANY]
+        records, wrong = _read(image, zone, repair, allowance)
+        found += records
+        problems += wrong
+    return found, problems
 
-    image: the region after error correction.  most: bytes that they may take.
-    """
+
+def _read(image: bytes, zone: Zone, repair: Repair,
+          allowance: Allowance) -> tuple[list[Record], list[Problem]]:
+    """The records in one zone that is not empty."""
     slot, body = zone.slot, zone.body(image)
     source = Source("ramoops", slot.number, slot.offset, zone.used, slot.size, torn=zone.damaged,
                     recovered=zone.damaged)
@@ -98,7 +118,8 @@ def _read(image: bytes, zone: Zone, repair: Repair,
         from . import android_log  # here, not above: a running ramoops' pmsg is not read
 
         return [android_log.record_of(body, source)], problems
-    found, others = kernel_dump.records(body, source, where, slot.capacity(zone.ecc), most)
+    found, others = kernel_dump.records(body, source, where, slot.capacity(zone.ecc),
+                                         allowance)
     return found, problems + others
 
 
@@ -171,17 +192,13 @@ def _of_dump_zones(lost: Iterable[forensics.Lost],
 
 
 def _recovered(lost: Iterable[forensics.Lost], known: Sequence[Record],
-               left: int) -> Iterator[tuple[Record, list[Problem], int | None]]:
+               allowance: Allowance) -> Iterator[tuple[Record, list[Problem], int | None]]:
     """What no header leads to, each once, and if a zone holds the same, only what is more of it:
-    with the number of the `known` record in whose place it is.
-
-    left: bytes that all of it may take.
-    """
+    with the number of the `known` record in whose place it is."""
     shown = {_identity(record): (record, number) for number, record in enumerate(known)}
     count = len(known)
     for piece in lost:
-        found, problems = _read_lost(piece, left)
-        left = max(0, left - sum(map(kernel_dump.cost, found)))
+        found, problems = _read_lost(piece, allowance)
         for record in found:
             other, number = shown.get(_identity(record), (None, count))
             if other is None or _worth(record) > _worth(other):
@@ -224,7 +241,8 @@ def _worth(record: Record) -> tuple[bool, int, int]:
     return not (source.truncated or source.torn), -(source.ecc_failed or 0), known
 
 
-def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Problem]]:
+def _read_lost(piece: forensics.Lost,
+               allowance: Allowance) -> tuple[list[Record], list[Problem]]:
     zone, repair = piece.zone, piece.repair
     source = Source("ramoops", None, zone.slot.offset, zone.used, zone.slot.size, recovered=True,
                     torn=piece.headless)
@@ -237,10 +255,12 @@ def _read_lost(piece: forensics.Lost, most: int) -> tuple[list[Record], list[Pro
     if zone.slot.kind != "kernel":
         return [captured(zone.slot.kind, piece.body, source._replace(torn=True))], problems
     if piece.headless and not piece.packed:
-        return [captured("kernel", piece.body[:most], source)], problems
+        return [captured("kernel", piece.body, source)], problems
     if piece.headless:
         record, wrong = kernel_dump.record_of(kernel_dump.Dump(None, True, piece.body, torn=True),
-                                              source, where, most)
+                                              source, where,
+                                              kernel_dump.room_for(len(piece.body)), None,
+                                              allowance)
         return [record], problems + ([wrong] if wrong else [])
-    found, others = kernel_dump.records(piece.body, source, where, most=most)
+    found, others = kernel_dump.records(piece.body, source, where, None, allowance)
     return found, problems + others

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from functools import cache
 from typing import NamedTuple
 
-from .inflate import LINE, RAW, inflate, odd_lines, position
+from .allowance import Allowance, Spent
+from .inflate import LINE, RAW, Inflated, inflate, odd_lines, position
 
 __all__ = ["UNKNOWN", "Log", "log"]
 
@@ -31,8 +32,9 @@ UNKNOWN = b"\xff"           # stands for a byte of text that is not known; in no
 WINDOW = 32768              # bytes that a reference may go back
 LONGEST_SYMBOL = 48         # bits: 15 and 5 extra for a length, 15 and 13 extra for a distance
 MOST_STEPS = 4096           # symbols that are looked at until the decoders come together
-SEARCHED = 1 << 17          # bytes of a stream in which headers are looked for
-MOST_HEADERS = 2048         # candidates; noise of that size has half of them
+SEARCHED = 1 << 17          # bytes on either side of damage in which headers are looked for
+CHUNK = 2048                # bytes in which they are looked for at once
+LONGEST_START = 10          # bytes that a header's beginning takes, with the code of its lengths
 MOST_GAPS = 8               # in one stream
 MOST_TRIES = 512            # places in one stream
 MOST_LOST = 512             # bytes of text that may be missing where a gap's length is tried
@@ -41,6 +43,10 @@ LEAST_SCORE, CLEARLY = 150, 1.3         # what that takes, and against the next 
 MOST_TRIALS = 8             # of that, in one stream
 BEYOND = (16, 64)           # bytes behind where the damage was noticed: it may be longer
 LAST_FIXED = 256            # bytes from the end in which a block with the fixed code may begin
+TRY = 100                   # steps of work for a place
+PACE = 256                  # bytes of input that are shifted and inflated in one step
+PACE_OF_PATTERNS = 32       # bytes of input that are searched in one
+TEXT_PACE = 16              # bytes of text that are looked at, and mended, in one
 
 END_OF_BLOCK = 256
 LENGTH_EXTRA = (*[0] * 8, *(n // 4 for n in range(4, 24)), 0)       # bits, of symbol 257 + n
@@ -48,7 +54,16 @@ DISTANCE_EXTRA = (0, 0, *(n // 2 for n in range(28)))
 ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 REPEATS = {16: (3, 2), 17: (3, 3), 18: (11, 7)}         # symbol -> at least, and extra bits
 
+# The first two bytes of a header: which code it is, and two counts.
+LIKELY = re.compile(b"(?=[%b][%b])" % (
+    re.escape(bytes(n for n in range(30 << 3) if n >> 1 & 3 == 2)),
+    re.escape(bytes(n for n in range(256) if n & 31 < 30))))
+
 WORD = rb"[A-Za-z_]{4,}"
+# How a line begins, and what can be that: levels of one or two digits, seconds of five or six.
+BEGINNINGS = [(b"\n<%b>[%b.%b]" % (UNKNOWN * level, UNKNOWN * seconds, UNKNOWN * 6), re.compile(
+    rb"[\n\xff][<\xff][\d\xff]{%d}[>\xff][\[\xff][ \d\xff]{%d}[\d\xff]\.[\d\xff]{6}[\]\xff]"
+    % (level, seconds - 1))) for level, seconds in ((1, 5), (2, 5), (1, 6), (2, 6))]
 LEAST_KNOWN = 8             # bytes of a line's beginning that must be known for the rest to be
 
 Code = dict[int, int]       # a code's bits as they stand, below a 1 that marks their end -> symbol
@@ -91,12 +106,13 @@ class Block(NamedTuple):
 
 
 class Bits:
-    """The input, read from any bit."""
+    """The input, read from any bit, and the work that may be done on it."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, allowance: Allowance | None = None) -> None:
         self.data = data
         self.size = 8 * len(data)
         self.number = int.from_bytes(data, "little")
+        self.spend = (allowance or Allowance(0)).spend
 
     def peek(self, at: int, count: int) -> int:
         """`count` bits, at most 57, from bit `at` on; zeros behind the end."""
@@ -104,27 +120,38 @@ class Bits:
         return int.from_bytes(self.data[first:first + 8], "little") >> (at & 7) & (1 << count) - 1
 
 
-def log(body: bytes, limit: int, known: bytes, stopped: int) -> Log:
+def log(body: bytes, limit: int, known: bytes, stopped: int, allowance: Allowance) -> Log:
     """The text of the raw deflate stream `body`, with what can be read behind its damage.
 
     known: its text up to the damage, or b"" if that is no text; stopped: the byte offset of where
     the damage was noticed.  The text has at most `limit` bytes.
     """
-    bits = Bits(body)
-    found = list(blocks(bits))
+    bits = Bits(body, allowance)
+    text, gaps, used = known, 0, None
+    try:
+        for piece in _pieces(bits, limit - len(known), known, stopped):
+            text += _gap(piece.start - stopped, text) + piece.text
+            gaps, used, stopped = gaps + 1, piece.used, piece.stopped or 0
+    except Spent:
+        used = None
+    return Log(text[:limit], gaps, used if len(text) <= limit else None)
+
+
+def _pieces(bits: Bits, limit: int, before: bytes, stopped: int | None) -> Iterator[Piece]:
+    """What can be read behind each damage, the first of which was noticed at byte `stopped`.
+
+    before: the text before it; limit: bytes of text that are wanted.
+    """
     tries, trials = iter(range(MOST_TRIES)), iter(range(MOST_TRIALS))
-    text, before, gaps, used = known, known, 0, None
-    while gaps < MOST_GAPS and len(text) < limit:
-        places = (place for place, _ in zip(_places(bits, found, stopped), tries, strict=False))
-        piece = _behind(bits, places, before, limit - len(text), trials)
+    for _ in range(MOST_GAPS):
+        if stopped is None or limit <= 0:
+            break
+        places = (place for place, _ in zip(_places(bits, stopped), tries, strict=False))
+        piece = _behind(bits, places, before, limit, trials)
         if piece is None:
             break
-        text += _gap(piece.start - stopped, text) + piece.text
-        gaps, used, before = gaps + 1, piece.used, piece.text
-        if piece.stopped is None:
-            break
-        stopped = piece.stopped
-    return Log(text[:limit], gaps, used if len(text) <= limit else None)
+        yield piece
+        stopped, before, limit = piece.stopped, piece.text, limit - len(piece.text)
 
 
 def _gap(size: int, before: bytes) -> bytes:
@@ -141,18 +168,25 @@ def _behind(bits: Bits, places: Iterable[Place], before: bytes, limit: int,
     for place in places:
         stream, window = _stream(bits, place), UNKNOWN * WINDOW
         if place.near:
-            found = _window(stream, before, trials)
+            found = _window(bits, stream, before, trials)
             if found is None:
                 continue
             window = found
-        text, used, again = inflate(stream, RAW, limit, window)
+        text, used, again = _inflated(bits, stream, limit, window)
         odd = odd_lines(text)
         if odd:
             text, used, again = text[:odd[0]], None, position(stream, odd[0], window)
-        mended = _mended(text)
         if text and (place.certain or _is_log(text)):
-            return _piece(place, mended, used, again, len(bits.data))
+            return _piece(place, _mended(text), used, again, len(bits.data))
     return None
+
+
+def _inflated(bits: Bits, stream: bytes, limit: int, window: bytes) -> Inflated:
+    """`stream` as text.  To look at it, and to mend it, takes several times as long."""
+    bits.spend(TRY + len(stream) // PACE)
+    found = inflate(stream, RAW, limit, window)
+    bits.spend(len(found.text) // TEXT_PACE)
+    return found
 
 
 def _piece(place: Place, text: bytes, used: int | None, stopped: int | None, size: int) -> Piece:
@@ -166,47 +200,47 @@ def _piece(place: Place, text: bytes, used: int | None, stopped: int | None, siz
 # --- where decoding can begin again
 
 
-def _places(bits: Bits, found: list[Block], stopped: int) -> Iterator[Place]:
+def _places(bits: Bits, stopped: int) -> Iterator[Place]:
     """The places behind the damage at byte `stopped`, the best ones first."""
-    current = max((block for block in found if block.data <= 8 * stopped), default=None)
-    later = [block for block in found if block.start > 8 * stopped - LONGEST_SYMBOL
-             and block is not current]
-    within = list(_within(bits, current, stopped, later[0].start if later else None)
-                  if current else ())
+    current = _last_block(bits, stopped)
+    within = list(_within(bits, current, stopped)) if current else []
     yield from (place for place in within if place.certain)
-    for block in later:
-        yield Place(block.start, 0, 0, certain=True)
+    end = bits.size
+    for block in blocks(bits, max(0, stopped - LONGEST_SYMBOL // 8)):
+        if block != current:
+            end = min(end, block.start)
+            yield Place(block.start, 0, 0, certain=True)
     yield from _stored(bits, stopped)
     yield from _fixed(bits, stopped)
-    yield from (place for place in within if not place.certain)
+    yield from (place for place in within if not place.certain and place.at < end)
 
 
-def _within(bits: Bits, block: Block, stopped: int, end: int | None) -> Iterator[Place]:
-    """Places in the rest of the damaged block; its header goes before them.
-
-    end: where the next block begins; None: this is the last one.
-    """
+def _within(bits: Bits, block: Block, stopped: int) -> Iterator[Place]:
+    """Places in the rest of the damaged block; its header goes before them."""
     size = block.data - block.start
     place = Place(0, bits.number >> block.start & (1 << size) - 1, size)
     for beyond in BEYOND:
         at = in_step(bits, block, 8 * (stopped + beyond))
-        if at is None or (end is not None and at >= end):
+        if at is None:
             break
-        place = place._replace(at=at, certain=_ends(bits, block, at, end))
+        # What is in step at one place is so at all that follow.
+        place = place._replace(at=at, certain=place.certain or _ends(bits, block, at))
         yield place._replace(near=True)
     if place.at:
         yield place
 
 
-def _ends(bits: Bits, block: Block, at: int, end: int | None) -> bool:
-    """Whether the symbols from `at` on go on to the block's end, and that is where it must be."""
+def _ends(bits: Bits, block: Block, at: int) -> bool:
+    """Whether the symbols from `at` on go on to the block's end, and that is where the next one
+    begins, or the input ends."""
     following: int | None = at
     while following is not None:
+        bits.spend(2)
         at, following = following, _next(bits, block, following)
     symbol, size = _symbol(bits.peek(at, 15), block.literals)
+    at += size
     # Behind the last block there are less than eight bits, and maybe a sum of 32.
-    right = at + size == end if end is not None else bits.size - at - size < 8 + 32
-    return symbol == END_OF_BLOCK and right
+    return symbol == END_OF_BLOCK and (bits.size - at < 8 + 32 or _block(bits, at) is not None)
 
 
 def _stored(bits: Bits, stopped: int) -> Iterator[Place]:
@@ -214,6 +248,7 @@ def _stored(bits: Bits, stopped: int) -> Iterator[Place]:
     data = bits.data[stopped:]
     if len(data) < 4:
         return
+    bits.spend(len(data) // PACE_OF_PATTERNS)
     both = int.from_bytes(data[:-2], "little") ^ int.from_bytes(data[2:], "little")
     for match in re.finditer(rb"(?=\xff\xff)", both.to_bytes(len(data) - 2, "little")):
         yield Place(8 * (stopped + match.start()), 0, 8)
@@ -237,7 +272,7 @@ def _stream(bits: Bits, place: Place) -> bytes:
 # --- what is a log
 
 
-def _window(stream: bytes, before: bytes, trials: Iterator[int]) -> bytes | None:
+def _window(bits: Bits, stream: bytes, before: bytes, trials: Iterator[int]) -> bytes | None:
     """The text before a place in the damaged block: `before` and so many unknown bytes that what
     follows is the log.  None if no number of them does that clearly better than all others.
 
@@ -250,6 +285,7 @@ def _window(stream: bytes, before: bytes, trials: Iterator[int]) -> bytes | None
         return None
     sure, rest = UNKNOWN * WINDOW + near[:ends[0]], UNKNOWN * (len(near) - ends[0])
     words = set(re.findall(WORD, sure))
+    bits.spend(100 * MOST_LOST)
     scores = [_score(inflate(stream, RAW, SAMPLE, (sure + rest + UNKNOWN * lost)[-WINDOW:]).text,
                      words) for lost in range(MOST_LOST)]
     second, best = sorted(scores)[-2:]
@@ -288,46 +324,61 @@ def _beginnings(text: bytes) -> Iterator[tuple[int, bytes]]:
     The dot of its time is known, and enough else.  What may be one or two digits long is left
     alone if both are possible.
     """
-    found: dict[int, list[tuple[int, bytes]]] = {}
-    for level, seconds in ((1, 5), (2, 5), (1, 6), (2, 6)):
-        shape = b"\n<%b>[%b.%b]" % (UNKNOWN * level, UNKNOWN * seconds, UNKNOWN * 6)
-        pattern = (rb"(?=([\n\xff][<\xff][\d\xff]{%d}[>\xff][\[\xff][ \d\xff]{%d}[\d\xff]"
-                   rb"\.[\d\xff]{6}[\]\xff]))") % (level, seconds - 1)
-        for match in re.finditer(pattern, text):
-            if len(match[1].replace(UNKNOWN, b"")) >= LEAST_KNOWN:
-                dot = match.start() + shape.index(b".")
-                found.setdefault(dot, []).append((match.start(), shape))
-    return (each[0] for each in found.values() if len(each) == 1)
+    for dot in re.finditer(rb"\.[\d\xff]{6}[\]\xff]", text):
+        fits = [(start, shape) for shape, pattern in BEGINNINGS
+                if (start := dot.start() - shape.index(b".")) >= 0
+                and (match := pattern.match(text, start))
+                and len(match[0].replace(UNKNOWN, b"")) >= LEAST_KNOWN]
+        if len(fits) == 1:
+            yield fits[0]
 
 
 # --- the headers of blocks
 
 
-def blocks(bits: Bits) -> Iterator[Block]:
-    """Every block with a code of its own whose header is whole, in order."""
-    for at in sorted(islice(_candidates(bits), MOST_HEADERS)):
-        block = _block(bits, at)
-        if block:
-            yield block
+def blocks(bits: Bits, first: int = 0) -> Iterator[Block]:
+    """Every block with a code of its own whose header is whole, in order, from byte `first` on."""
+    for start in range(first, min(len(bits.data), first + SEARCHED), CHUNK):
+        yield from _blocks(bits, start)
 
 
-def _candidates(bits: Bits) -> Iterator[int]:
+def _last_block(bits: Bits, stopped: int) -> Block | None:
+    """The last such block whose first symbol is not behind byte `stopped`."""
+    for start in range(stopped - stopped % CHUNK, max(-1, stopped - SEARCHED), -CHUNK):
+        for block in reversed(_blocks(bits, start)):
+            if block.data <= 8 * stopped:
+                return block
+    return None
+
+
+def _blocks(bits: Bits, start: int) -> list[Block]:
+    """Those whose header begins in the CHUNK bytes at `start`."""
+    return [block for at in sorted(_candidates(bits, start)) if (block := _block(bits, at))]
+
+
+def _candidates(bits: Bits, start: int) -> Iterator[int]:
     """Where a header can be: its type and counts are possible, and the code of its lengths is
     complete.  Of the bits of noise that is one in a thousand."""
-    likely = re.compile(b"(?=[%b][%b])" % (
-        re.escape(bytes(n for n in range(30 << 3) if n >> 1 & 3 == 2)),
-        re.escape(bytes(n for n in range(256) if n & 31 < 30))))
-    share = [sum(128 >> length for length in (n & 7, n >> 3 & 7, n >> 6) if length)
-             for n in range(512)]
-    near = int.from_bytes(bits.data[:SEARCHED], "little")
+    share = _shares()
+    near = bits.data[start:start + CHUNK + LONGEST_START]
     for shift in range(8):
-        shifted = (near >> shift).to_bytes(min(len(bits.data), SEARCHED), "little")
-        for match in likely.finditer(shifted):
+        bits.spend(CHUNK // PACE_OF_PATTERNS)
+        shifted = (int.from_bytes(near, "little") >> shift).to_bytes(len(near), "little")
+        for match in LIKELY.finditer(shifted, 0, CHUNK + 1):
+            bits.spend(1)
             at = match.start()
-            word = int.from_bytes(shifted[at:at + 10], "little")
+            word = int.from_bytes(shifted[at:at + LONGEST_START], "little")
             lengths = word >> 17 & (1 << 3 * ((word >> 13 & 15) + 4)) - 1
-            if sum([share[lengths >> n & 511] for n in range(0, 57, 9)]) == 128:
-                yield 8 * at + shift
+            if share[lengths & 4095] + share[lengths >> 12 & 4095] + share[lengths >> 24 & 4095] \
+                    + share[lengths >> 36 & 4095] + share[lengths >> 48] == 128:
+                yield 8 * (start + at) + shift
+
+
+@cache
+def _shares() -> list[int]:
+    """Of a complete code, 128, what any four lengths of three bits take up."""
+    one = (0, *(128 >> length for length in range(1, 8)))
+    return [one[n & 7] + one[n >> 3 & 7] + one[n >> 6 & 7] + one[n >> 9] for n in range(4096)]
 
 
 def _block(bits: Bits, start: int) -> Block | None:
@@ -336,6 +387,7 @@ def _block(bits: Bits, start: int) -> Block | None:
     count, total = (word >> 3 & 31) + 257, (word >> 3 & 31) + (word >> 8 & 31) + 258
     order = ORDER[:(word >> 13) + 4]
     known = {symbol: bits.peek(start + 17 + 3 * n, 3) for n, symbol in enumerate(order)}
+    bits.spend(TRY + 2 * total)
     found = _lengths(bits, start + 17 + 3 * len(order), total,
                      _code([known.get(symbol, 0) for symbol in range(19)]))
     if found is None:
@@ -402,6 +454,7 @@ def in_step(bits: Bits, block: Block, start: int) -> int | None:
     """Where a symbol begins for certain, at or behind bit `start`; None if that cannot be told."""
     at_hand = set(range(start, start + LONGEST_SYMBOL))
     for _ in range(MOST_STEPS):
+        bits.spend(4)
         first = min(at_hand)
         if len(at_hand) == 1:
             return first if first < bits.size else None

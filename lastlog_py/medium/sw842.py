@@ -36,14 +36,18 @@ class _Bits:
         self._size = 8 * len(stream)
         self.at = 0                     # in bits
 
+    def left(self) -> int:
+        """How many whole bytes there are."""
+        return (self._size - self.at) >> 3
+
     def take(self, count: int) -> int:
-        """The next `count` bits, at most 32."""
+        """The next `count` bits, at most 64."""
         first, end = self.at >> 3, self.at + count
         if end > self._size:
             raise _Damaged
         self.at = end
-        word = int.from_bytes(self._stream[first:first + 5].ljust(5, b"\0"), "big")
-        return word >> (40 - (end - 8 * first)) & ((1 << count) - 1)
+        word = int.from_bytes(self._stream[first:first + 9].ljust(9, b"\0"), "big")
+        return word >> (72 - (end - 8 * first)) & ((1 << count) - 1)
 
 
 def decode(stream: bytes, limit: int) -> tuple[bytes, int | None, bool | None]:
@@ -66,7 +70,9 @@ def decode(stream: bytes, limit: int) -> tuple[bytes, int | None, bool | None]:
 
 
 def _one(op: int, bits: _Bits, text: bytearray) -> None:
-    """Append what one operation gives."""
+    """Append what one operation gives.  Data of less than eight bytes stands at the end only."""
+    if len(text) % 8:
+        raise _Damaged
     if op < len(TEMPLATES):
         for part in TEMPLATES[op]:
             size = int(part[1])
@@ -85,8 +91,10 @@ def _one(op: int, bits: _Bits, text: bytearray) -> None:
 
 
 def _data(bits: _Bits, count: int, text: bytearray) -> None:
-    for _ in range(count):
-        text.append(bits.take(8))
+    size = min(count, bits.left())
+    text += bits.take(8 * size).to_bytes(size, "big")
+    if size < count:
+        raise _Damaged
 
 
 def _index(bits: _Bits, size: int, text: bytearray) -> None:

@@ -6,11 +6,15 @@ dictionary and without a checksum.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 __all__ = ["complaint", "decode"]
 
 LARGEST_WINDOW = 21         # bits: 2 MiB, more than any zone holds
+MOST_BLOCKS = 1024          # of a frame; each but the last has 128 KiB of text, or some less
+REPEATED = 1                # the type of a block that is one byte over and over
 
 
 class _Stream(Protocol):
@@ -31,20 +35,37 @@ def decode(frame: bytes, limit: int) -> tuple[bytes, int | None]:
 
     None for the length: the frame did not come to its end.  Nothing without a library.
     """
-    stream, text = _stream(), bytearray()
+    stream, text, at = _stream(), bytearray(), 0
     if stream is None:
         return b"", None
-    for at in range(len(frame)):
+    for end in islice(_ends(frame), MOST_BLOCKS):
         try:
-            # Byte by byte: a call that fails gives nothing of what stands before the damage.
-            text += stream.decompress(frame[at:at + 1])
+            # Block by block: a call that fails gives nothing of what stands before the damage.
+            text += stream.decompress(frame[at:end])
         except Exception:               # each library has an error of its own
             break
         if len(text) > limit:
             break
         if stream.eof:
-            return bytes(text), at + 1
+            return bytes(text), end - len(stream.unused_data)
+        at = end
     return bytes(text[:limit]), None
+
+
+def _ends(frame: bytes) -> Iterator[int]:
+    """Where the header of the frame ends, each of its blocks, and what may stand behind the last
+    one (RFC 8878, 3.1.1)."""
+    flags = frame[4] if len(frame) > 4 else 0
+    single = flags >> 5 & 1
+    at = 6 - single + (0, 1, 2, 4)[flags & 3] + (single, 2, 4, 8)[flags >> 6]
+    yield at
+    last = 0
+    while not last and at + 3 <= len(frame):
+        head = int.from_bytes(frame[at:at + 3], "little")
+        last = head & 1
+        at += 3 + (1 if head >> 1 & 3 == REPEATED else head >> 3)
+        yield at
+    yield at + 4                        # a checksum
 
 
 def complaint() -> str:

@@ -26,7 +26,7 @@ NAMES = {name: {"zlib": "deflate", "lz4hc": "lz4"}.get(name, name) for name in P
 def test_a_real_log_in_every_algorithm(packer: str, name: str) -> None:
     log = samples.kernel_text(name, "dmesg-ramoops-0")
     body = PACKERS[packer](log)
-    assert unpack(body, 1 << 20) == (log, NAMES[packer], True, len(body), False)
+    assert unpack(body, 1 << 20) [:5] == (log, NAMES[packer], True, len(body), False)
     assert complaint(unpack(body, 1 << 20)) is None
     assert begins(b"before" + body, 6)
 
@@ -43,7 +43,7 @@ def test_titles_and_lengths(packer: str, title: str, lines: int) -> None:
 @pytest.mark.parametrize("behind", [b"\nECC: No errors detected\n", bytes(40), b"\xff" * 40])
 def test_what_stands_behind_a_stream_is_not_part_of_it(packer: str, behind: bytes) -> None:
     body = PACKERS[packer](TEXT)
-    assert unpack(body + behind, 1 << 20) == (TEXT, NAMES[packer], True, len(body), False)
+    assert unpack(body + behind, 1 << 20) [:5] == (TEXT, NAMES[packer], True, len(body), False)
 
 
 @pytest.mark.parametrize("bits", range(9, 16))
@@ -130,7 +130,7 @@ def test_output_is_bounded(packer: str) -> None:
 ])
 def test_what_cannot_be_read(body: bytes, name: str | None, words: str) -> None:
     read = unpack(body, 65536)
-    assert read == (b"", name, False, len(body), False) and words in (complaint(read) or "")
+    assert read[:5] == (b"", name, False, len(body), False) and words in (complaint(read) or "")
 
 
 def test_without_a_library_zstd_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
