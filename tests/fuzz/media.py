@@ -16,6 +16,7 @@ from lastlog_py.medium import (
     pstore_zone,
     reed_solomon,
     seed_ramoops,
+    swapped,
 )
 from lastlog_py.medium.reading import Reading
 from lastlog_py.record import Source, captured, to_dict
@@ -104,7 +105,9 @@ def _frames() -> list[bytes]:
 
 def _regions() -> list[bytes]:
     ramoops = zones.zone(4096, zones.dump(zones.log(9), flag="C")) * 2
-    return [ramoops, *_slots(), *_early(), *_zones(), *_crashlogs()]
+    regions = [ramoops, *_slots(), *_early(), *_zones(), *_crashlogs()]
+    return [*regions, *(b"x" * 77 + region for region in regions),
+            *(swapped.in_order(region, unit) for unit in swapped.UNITS for region in regions)]
 
 
 def _blocks() -> list[bytes]:
