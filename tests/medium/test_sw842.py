@@ -53,6 +53,7 @@ LETTERS = (0, 5), (int.from_bytes(b"ABCDEFGH", "big"), 64)
     (b"", b""),
     (bits((0x1b, 5), (0, 6)), b""),                         # nothing stands there to repeat
     (bits((0x1d, 5), (0, 3)), b""),
+    (bits((0x1d, 5), (1, 3), (65, 8), *LETTERS), b"A"),     # nothing but the end follows that
     (bits(*LETTERS, (0x1a, 5)), b"ABCDEFGH"),               # operations that do not exist
     (bits(*LETTERS, (0x1f, 5)), b"ABCDEFGH"),
     (bits(*LETTERS, (0x19, 5), (1, 8)), b"ABCDEFGH"),       # an index beyond the text

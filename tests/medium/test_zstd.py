@@ -64,6 +64,14 @@ def test_output_is_bounded(library: str) -> None:
     assert (len(text), used) == (65536, None)
 
 
+def test_blocks_without_text_are_not_all_read(library: str) -> None:
+    """64 KiB hold 20000 of them."""
+    head = packers.zstd(b"")[:5].replace(b"\x20", b"\0") + b"\x10"      # a window of 4 KiB
+    few, many = (head + bytes(3) * count + b"\x21\0\0" + b"text" for count in (100, 20000))
+    assert zstd.decode(few, 65536) == (b"text", len(few))
+    assert zstd.decode(many, 65536) == (b"", None)
+
+
 def test_a_frame_that_wants_much_memory_is_refused(library: str) -> None:
     greedy = b"\x28\xb5\x2f\xfd\x00\x88" + b"\x01\x00\x00"     # a window of 128 MiB
     assert zstd.decode(greedy, 65536) == (b"", None)
