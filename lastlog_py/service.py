@@ -66,7 +66,7 @@ def survey(config: Config) -> Survey:
     """Look everywhere."""
     saved, saved_problems = _saved(config)
     found, problems, zones = medium.collect(config.site)
-    found = _known_again(found, saved)
+    found = _known_again(config, found, saved)
     explained = _explained(config, [each.record for each in found])
     known = boots.known(config, boots.Memory(config.site))
     records = [attribution.with_noted_boot(record, known)
@@ -79,19 +79,28 @@ def survey(config: Config) -> Survey:
                   _first(notes + problems + saved_problems), zones, known)
 
 
-def _known_again(found: list[Found], saved: Iterable[Record]) -> list[Found]:
-    """`found`, with the ids of saved records for what no header leads to any more and has their
-    very time: where such a text ends can only be guessed, so it may have another id by itself."""
-    names = {_micro(each): each.id for each in saved
-             if each.kind == "kernel" and each.time is not None}
-    return [each._replace(record=each.record._replace(id=names[_micro(each.record)]))
-            if each.record.source.recovered and _micro(each.record) in names else each
+def _known_again(config: Config, found: list[Found], saved: Iterable[Record]) -> list[Found]:
+    """`found`, with the ids of saved records for dumps that no header leads to any more, have their
+    very time, and nothing more to say: where such a text ends can only be guessed, so it may have
+    another id by itself."""
+    known = {each.time: each.id for each in saved if each.kind == "kernel" and each.time}
+    return [_renamed(config, each, known.pop(each.record.time or 0.0, None))
+            if each.record.kind == "kernel" and each.record.source.recovered else each
             for each in found]
 
 
-def _micro(record: Record) -> int:
-    """A dump's time in microseconds; -1: it has none."""
-    return -1 if record.time is None else round(record.time * 10**6)
+def _renamed(config: Config, found: Found, name: str | None) -> Found:
+    """`found` as the saved record of that name, if it is that."""
+    saved = _archive(config).load(name).record if name else None
+    if saved is None or not _says_all(saved, found.record.text):
+        return found
+    return found._replace(record=found.record._replace(id=saved.id))
+
+
+def _says_all(saved: Record, text: str) -> bool:
+    """Whether `text` is the saved record's, be it less of it, or with something older behind."""
+    whole = not (saved.source.torn or saved.source.truncated)
+    return saved.text.startswith(text) or (whole and text.startswith(saved.text))
 
 
 def _first(problems: list[Problem]) -> list[Problem]:
@@ -477,13 +486,11 @@ def decode(paths: Sequence[str], given: Sequence[Geometry] = ()) -> Answer:
 
 
 def _files(paths: Iterable[str]) -> Iterator[str]:
-    """`paths`, of a folder the files in it and below."""
+    """`paths`, of a folder the plain files in it and below; itself, if there are none."""
     for path in paths:
-        if not os.path.isdir(path):
-            yield path
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            yield from (f"{folder.rstrip('/')}/{name}" for name in sorted(names))
+        inside = [f"{folder.rstrip('/')}/{name}" for folder, _, names in os.walk(path)
+                  for name in names]
+        yield from sorted(filter(os.path.isfile, inside)) or [path]
 
 
 def _machine_of(path: str) -> str:
@@ -500,6 +507,9 @@ def _decode_file(path: str, given: Sequence[Geometry]) -> tuple[list[Record], li
         with open(path, "rb") as file:
             data = file.read(MAX_REGION + 1)
             stamp = os.fstat(file.fileno()).st_mtime_ns
+    except IsADirectoryError:
+        return [], [Problem(path, "there is no file in this folder, or none that may be seen",
+                            "error")]
     except OSError as error:
         return [], [Problem(path, f"it cannot be read: {error.strerror}", "error")]
     if len(data) > MAX_REGION:
@@ -528,7 +538,8 @@ def _decoded(name: str, data: bytes, given: Sequence[Geometry],
         unpacked = unpacked.partition(b"\n\n")[2]
     if unpacked.startswith(CORE_DUMP):
         return [captured("coredump", unpacked, Source("core", size=len(unpacked)))], []
-    name = pstorefs.name_in(name) or name.removesuffix(".gz")
+    name = (pstorefs.name_in(name) if pstorefs.may_be(unpacked) else None) \
+        or name.removesuffix(".gz")
     return dump.records(name, unpacked, given, pstorefs.copied_time(name, stamp))
 
 

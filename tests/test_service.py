@@ -642,3 +642,39 @@ def test_a_clock_that_was_set_back_does_not_hide_the_new_crash(machine: Machine)
 def test_the_page_of_an_empty_router(machine: Machine) -> None:
     model = service.page_model(machine.config())
     assert model["open"] is None and model["records"] == []
+
+
+@pytest.mark.parametrize("name", ["dmesg-ramoops-0.bin", "console-ramoops-region.bin"])
+def test_a_region_may_be_called_like_a_file_of_the_kernel(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(zones.zone(65536, zones.dump(zones.log(9))))
+    (record,) = service.decode([str(tmp_path / name)])["records"]
+    assert record["source"]["medium"] == "ramoops" and record["text"] == zones.log(9).decode()
+
+
+@pytest.mark.parametrize("made", [lambda path: None, os.mkfifo])
+def test_a_folder_without_plain_files(tmp_path: Path, made: Any) -> None:
+    made(tmp_path / "fifo")
+    (problem,) = service.decode([str(tmp_path)])["problems"]
+    assert problem["where"] == str(tmp_path) and "no file" in problem["what"]
+
+
+def test_the_dumps_of_a_text_are_bounded(tmp_path: Path) -> None:
+    file = tmp_path / "dmesg.txt"
+    file.write_bytes(b"".join(b"Oops#%d Part1\nline\n" % n for n in range(3000)))
+    records = service.decode([str(file)])["records"]
+    assert len(records) == 1024 and "Oops#2999 Part1" in records[-1]["text"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_more_of_a_saved_dump_is_another_record(machine: Machine, whole: bool) -> None:
+    """What is saved of it is cut; only what has no more to say than that is the same."""
+    dump = zones.dump(zones.log(90))
+    cut = zones.zone(1024, dump[:1012])
+    with_region(machine, cut)
+    (saved,) = listed(machine)
+    service.save(machine.config())
+    with_region(machine, zones.zone(4096) + bytes(12) + zones.zone(
+        4096, dump if whole else dump[:1012])[12:])
+    (found,) = [each for each in listed(machine) if each["state"] != "saved"]
+    assert found["state"] == ("captured" if whole else "both")
+    assert (found["id"] == saved["id"]) is not whole

@@ -18,7 +18,7 @@ from . import contents, crashlog, journal_records, pstorefs, ramoops
 from .compression import TITLE, begins, complaint, unpack
 from .geometry import Geometry
 from .journal import Entry, Scan, scan
-from .reading import blanked
+from .reading import MOST_RECORDS, blanked
 
 __all__ = ["read_again", "records"]
 
@@ -82,8 +82,10 @@ def _read_pstore(name: str, data: bytes, time: float | None) -> Found:
 
 def _read_text(name: str, data: bytes) -> Found:
     """The text of a dump under a name of somebody's own, or of several, or of its parts, one behind
-    the other as systemd-pstore puts them into its dmesg.txt."""
-    starts = [match.start() for match in re.finditer(BEGINNING, data)]
+    the other as systemd-pstore puts them into its dmesg.txt.  Of very many the last has the rest.
+    """
+    starts = [match.start() for match in
+              itertools.islice(re.finditer(BEGINNING, data), MOST_RECORDS)]
     found = [pstorefs.record_of("dmesg-unknown", data[start:end], None)
              for start, end in itertools.pairwise([*starts, len(data)])]
     return ([record for record, _ in found if record],

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from ..record import Problem, Record, Source, captured, clock_was_set
 from .compression import complaint, unpack
 
-__all__ = ["EFI", "TOTAL", "File", "copied_time", "listing", "name_in", "parse_name", "read",
-           "record_of", "seconds"]
+__all__ = ["EFI", "TOTAL", "File", "copied_time", "listing", "may_be", "name_in", "parse_name",
+           "read", "record_of", "seconds"]
 
 # type-backend-id; up to about 3.1x console and ftrace have no id.  ".enc.z": the kernel could not
 # decompress it.
@@ -33,6 +33,8 @@ ECC_NOTICE = (rb"\n(?:ECC: )?(?:No errors detected|"
 TOTAL = rb"[A-Z][a-z]+: Total -?\d+ times\n"
 
 MAX_FILE = 4 << 20                  # bytes; no kernel's log ring that a router has is larger
+
+BLANK = 64                          # equal bytes, zeros or erased flash, that no log has in a row
 
 MICRO = 1000                        # nanoseconds: what the headers of dumps are exact to
 # efi-pstore's ids: (seconds * 100 + part) * 1000 + count (drivers/firmware/efi/efi-pstore.c).
@@ -61,6 +63,11 @@ def name_in(name: str) -> str | None:
     """The kernel's name of a file in what somebody calls a copy of it: router7-dmesg-efi-1.txt."""
     match = re.search(rf"(?<![a-z0-9]){NAME}(?![a-z0-9])", name)
     return match[0] if match and re.fullmatch(BACKENDS, match[2]) else None
+
+
+def may_be(data: bytes) -> bool:
+    """Whether this may be such a file: none has the blank stretches of a dump of memory."""
+    return bytes(BLANK) not in data and b"\xff" * BLANK not in data
 
 
 def listing(folder: str) -> list[str]:
@@ -104,7 +111,8 @@ def copied_time(name: str, stamp: int) -> float | None:
     """The time of the dump in a copy of the kernel's file `name` that has this time; None: it may
     be that of the copying.
 
-    Of the header's time the kernel makes whole microseconds; a clock hardly ever shows some.
+    Of the header's time the kernel makes whole microseconds; a clock hardly ever shows some, unless
+    a file system keeps no more than milliseconds.
     """
     file = parse_name(name)
     if file is None:
@@ -113,7 +121,7 @@ def copied_time(name: str, stamp: int) -> float | None:
     if file.backend.startswith("efi") and clock_was_set(written) and written < 1 << 32:
         return float(written)
     fraction = stamp % 10**9
-    is_kernels = fraction and (fraction % MICRO == 0 or _is_early(fraction))
+    is_kernels = fraction % 10**6 and (fraction % MICRO == 0 or _is_early(fraction))
     return seconds(stamp) if is_kernels else None
 
 

@@ -230,8 +230,10 @@ def _unread(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc
 
 def _identity(record: Record) -> tuple[object, ...]:
     """The same for two copies of one dump, of which one may be damaged, its title too: no two
-    dumps are of the same microsecond."""
-    return record.kind, record.text if record.time is None else record.time
+    dumps are of the same microsecond, but for 0, which stands for a clock that stood still."""
+    if not record.time:
+        return record.kind, record.time, record.text
+    return record.kind, record.time
 
 
 def _worth(record: Record) -> tuple[bool, int, int]:

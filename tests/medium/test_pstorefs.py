@@ -94,7 +94,7 @@ def test_the_time_of_a_file(stamp: int, time: float) -> None:
     ("some-name", 1795889071_654444000, None),
     ("dmesg-efi-179588907102001", 1895889071_654444123, 1795889071.0),
     ("dmesg-efi_pstore-179588907102001", 0, 1795889071.0),
-    ("dmesg-efi-3", 1895889071_654444123, None),
+    ("dmesg-efi-3", 1895889071_654444123, None), ("dmesg-ramoops-0", 1895889071_340000000, None),
     ("dmesg-efi-" + "9" * 40, 0, None)])
 def test_the_time_of_a_copy(name: str, stamp: int, time: float | None) -> None:
     assert pstorefs.copied_time(name, stamp) == time

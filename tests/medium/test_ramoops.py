@@ -210,3 +210,10 @@ def test_of_many_zones_only_so_many_become_records() -> None:
     assert len(contents.records) == 1024 and contents.zones == 1100
     assert [problem.what for problem in contents.problems] == [
         "76 more records are there than are shown"]
+
+
+def test_dumps_of_a_clock_that_stands_still_are_told_apart() -> None:
+    region = b"".join(bytes(12) + zones.zone(4096, zones.dump(zones.log(9, title), "0.000000"))[12:]
+                      for title in ("Panic#1 Part1", "Oops#2 Part1"))
+    records = ramoops.records(region, [Geometry(4096)]).records
+    assert [record.text.split("#")[0] for record in records] == ["Panic", "Oops"]
