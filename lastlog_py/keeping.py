@@ -113,7 +113,9 @@ class Haul:
     def _caused(self, reason: str) -> str:
         """Why the boot `led_to` began: the newest crash that the one before did not survive."""
         for record in self.crashes:
-            if record.id not in self.own and not self._was_survived(record):
+            # What was recovered may be older: somebody removed its file, which leaves the bytes.
+            older = reason == "clean" and record.source.recovered
+            if record.id not in self.own and not older and not self._was_survived(record):
                 return _blame(self.led_to, record)
         if reason != "clean" and self._went_down_properly():
             return "clean"

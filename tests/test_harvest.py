@@ -648,6 +648,17 @@ def test_a_dump_that_the_driver_threw_away_is_harvested_once(tmp_path: Path) -> 
         assert (record["state"], record["count"]) == ("saved", 1)
 
 
+def test_what_somebody_removed_long_ago_does_not_explain_a_clean_reboot(tmp_path: Path) -> None:
+    board = Board(tmp_path, phram=True, ramoops=True, mounted=True)
+    service.clear(board.config(), "memory", force=True)
+    assert harvest.harvest(board.config())["found"] == []
+    harvest.shutdown(board.config(), bytes)
+    board.write("/proc/sys/kernel/random/boot_id", "boot-2\n")
+    thrown_away(board)
+    reply = harvest.harvest(board.config())
+    assert (reply["reason"], len(reply["found"])) == ("clean", 1)
+
+
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_dump_that_was_cleared_does_not_come_back(tmp_path: Path, saved: bool) -> None:
     """The driver empties a zone's header only when its file is removed: the rest is ours to
