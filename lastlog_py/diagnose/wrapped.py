@@ -22,17 +22,27 @@ _HALVES = (
     (Pattern(r".*\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}$", "/0x"), Pattern(r"\[[\w.-]{1,64}\]$", "[")),
 )
 
+_LONGEST = 2048             # characters; no kernel prints longer lines (PRINTK_MESSAGE_MAX)
+
 
 def joined(lines: Sequence[Line]) -> list[Line]:
-    """The lines, broken ones as they were; the second half of one has no time stamp."""
+    """The lines, broken ones as they were; the second half of one has no time stamp.
+
+    Two halves make a line, and no more: a second half may end as a first one does, so that a text
+    that was made so would be one line.
+    """
     whole: list[Line] = []
+    half = False                # whether the last line may be a first half
     for line in lines:
-        if whole and line.time is None and not line.user and _continues(whole[-1].text, line.text):
+        if half and line.time is None and not line.user and _continues(whole[-1].text, line.text):
             whole[-1] = whole[-1]._replace(text=f"{whole[-1].text} {line.text}")
+            half = False
         else:
             whole.append(line)
+            half = True
     return whole
 
 
 def _continues(first: str, second: str) -> bool:
-    return any(end.match(first) and begin.match(second) for end, begin in _HALVES)
+    return len(first) + len(second) < _LONGEST and \
+        any(end.match(first) and begin.match(second) for end, begin in _HALVES)

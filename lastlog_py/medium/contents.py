@@ -94,8 +94,10 @@ def _read(region: bytes, given: Sequence[Geometry], recover: bool, base: int = 0
 def _ramoops(region: bytes, given: Sequence[Geometry], live: bool, recover: bool) -> Findings:
     """What ramoops left."""
     found = ramoops.records(region, given, live, recover)
-    return Findings(Reading(found.records, found.problems, extents_of(found.records, HEADER_SIZE)),
-                    found.zones)
+    extents = extents_of(found.records, HEADER_SIZE)
+    for name, places in found.copies.items():
+        extents[name] += places
+    return Findings(Reading(found.records, found.problems, extents), found.zones)
 
 
 # --- which of them hold what

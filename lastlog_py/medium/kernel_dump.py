@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..record import Problem, Record, Source, captured
 from .allowance import Allowance
-from .compression import ROOM, TITLE, begins, complaint, unpack
+from .compression import TITLE, begins, complaint, unpack
 from .inflate import LINE as LOG_LINE
 
 __all__ = ["MOST_DUMPS", "TEXT", "Dump", "cost", "headers", "is_header", "length", "lines",
@@ -226,15 +226,27 @@ def _compressed_record(dump: Dump, source: Source, where: str, room: int,
                        allowance: Allowance) -> tuple[Record, Problem | None]:
     """A record of what could be unpacked; it keeps the bytes as captured if that is not all."""
     read = unpack(dump.body, max(min(room, allowance.text), LEAST), allowance)
-    most = max(LARGE // 4, 2 * len(dump.body) // _width(read.text))
-    if len(read.text) > most and _width(read.text) > 1:
-        read = read._replace(text=read.text[:most], complete=False, short=ROOM)
     wrong = complaint(read)
+    width = _width(read.text)
+    # The bytes stand beside the text while it is made, and once more if some of them are NUL.
+    most = max(allowance.text // (width + 2), LEAST)
+    if width > 1 and len(read.text) > most:
+        wrong = (f"the compressed log ({read.algorithm}) is longer than there is room for: of its "
+                 f"{'' if read.complete else 'first '}{len(read.text)} bytes the first line and "
+                 "the end are shown, and its bytes are kept as they are")
+        read = read._replace(text=_ends(read.text, most), complete=False)
     source = source._replace(compression=read.algorithm or "unknown",
                              truncated=not read.complete, torn=source.torn or read.torn)
     record = captured("kernel", read.text, source, time=dump.time,
                       raw=dump.body if wrong else None)
     return record, Problem(where, wrong, "warning") if wrong else None
+
+
+def _ends(text: bytes, most: int) -> bytes:
+    """The first line, and of what is behind it the end, where the crash is: `most` bytes."""
+    title = text[:text.find(b"\n", 0, LEAST // 4) + 1]
+    start = len(text) - (most - len(title))
+    return title + text[text.find(b"\n", start, start + LEAST // 4) + 1 or start:]
 
 
 def _width(text: bytes) -> int:

@@ -17,7 +17,7 @@ from .allowance import Allowance
 from .division import divide, find_zones, is_blank
 from .geometry import Geometry
 from .persistent_ram import HEADER_SIZE, Ecc, Slot, Zone
-from .reading import MOST_RECORDS, too_many
+from .reading import MOST_RECORDS, extents_of, too_many
 from .zone_ecc import Repair
 
 __all__ = ["Contents", "find_zones", "is_blank", "records"]
@@ -41,6 +41,9 @@ class Contents(NamedTuple):
     records: list[Record]
     problems: list[Problem]
     zones: int                  # dump zones with a valid header, empty ones included
+    # By the id of a record, where other copies of it are, which are not shown: (offset, size) in
+    # bytes, headers included.  Who erases the record erases them, or one of them comes back.
+    copies: dict[str, list[tuple[int, int]]]
 
 
 def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
@@ -65,7 +68,8 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     lost = forensics.find(image, zones, slots, ecc, recover or live, allowance)
     if live:
         lost = _of_dump_zones(lost, zones)
-    again = _recovered(_noting(lost, places), found, allowance)
+    copies: dict[int, list[Record]] = {}
+    again = _recovered(_noting(lost, places), found, allowance, copies)
     for record, wrong, instead in islice(again, MOST_RECORDS):
         problems += wrong
         if instead is None:
@@ -81,7 +85,8 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
         trace, lack = _trace(image, zones)
         found += [trace] if trace else []
         problems += [lack] if lack else []
-    return Contents(found, problems, sum(zone.slot.kind == "kernel" for zone in zones))
+    return Contents(found, problems, sum(zone.slot.kind == "kernel" for zone in zones),
+                    _places(found, copies))
 
 
 # --- what a zone holds
@@ -191,21 +196,48 @@ def _of_dump_zones(lost: Iterable[forensics.Lost],
             yield piece
 
 
-def _recovered(lost: Iterable[forensics.Lost], known: Sequence[Record],
-               allowance: Allowance) -> Iterator[tuple[Record, list[Problem], int | None]]:
+def _recovered(lost: Iterable[forensics.Lost], known: Sequence[Record], allowance: Allowance,
+               copies: dict[int, list[Record]]) -> Iterator[tuple[Record, list[Problem],
+                                                                  int | None]]:
     """What no header leads to, each once, and if a zone holds the same, only what is more of it:
-    with the number of the `known` record in whose place it is."""
+    with the number of the `known` record in whose place it is.
+
+    The copies that are not the better ones are put into `copies` by that number, as they go by;
+    but not those of which nothing is known, which may be different dumps.
+    """
     shown = {_identity(record): (record, number) for number, record in enumerate(known)}
     count = len(known)
     for piece in lost:
         found, problems = _read_lost(piece, allowance)
         for record in found:
             other, number = shown.get(_identity(record), (None, count))
-            if other is None or _worth(record) > _worth(other):
+            better = other is None or _worth(record) > _worth(other)
+            if other and (record.text or record.time is not None):
+                copies.setdefault(number, []).append(other if better else record)
+            if better:
                 shown[_identity(record)] = record, number
                 yield record, problems, number if other else None
                 count += other is None
                 problems = []
+
+
+def _places(found: Sequence[Record],
+            copies: dict[int, list[Record]]) -> dict[str, list[tuple[int, int]]]:
+    """Where `copies`, by the number of the record in `found`, are: by its id, and without those
+    that are within what the record, or another copy, takes."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for number, others in copies.items():
+        taken = [_place(found[number])]
+        for at, length in map(_place, others):
+            if not any(start <= at and at + length <= start + size for start, size in taken):
+                taken.append((at, length))
+        places.setdefault(found[number].id, []).extend(taken[1:])
+    return places
+
+
+def _place(record: Record) -> tuple[int, int]:
+    ((place,),) = extents_of([record], HEADER_SIZE).values()
+    return place
 
 
 def _noting(lost: Iterable[forensics.Lost], places: list[int]) -> Iterator[forensics.Lost]:

@@ -45,6 +45,19 @@ def test_two_lines(first: str, second: str) -> None:
     assert joined(lines) == lines
 
 
+def test_many_halves_do_not_become_one_line() -> None:
+    """Each begins as a second half does, and ends as a first one."""
+    lines = lines_of("\n".join(["00000000 " + "x" * 360 + " address"] * 9))
+    found = joined(lines)
+    assert [len(line.text) for line in found] == 4 * [2 * len(lines[0].text) + 1] \
+        + [len(lines[8].text)]
+
+
+def test_no_line_is_longer_than_a_kernel_prints() -> None:
+    lines = lines_of("x" * 2030 + " address\n00000000\n" + "x" * 2039 + " address\n00000000")
+    assert [len(line.text) for line in joined(lines)] == [2047, 2047, 8]
+
+
 @given(st.lists(st.builds(Line, st.none(), st.sampled_from(
     [line for pair in BROKEN + WHOLE for line in pair] + ["", "a"]))))
 def test_nothing_is_lost(lines: list[Line]) -> None:

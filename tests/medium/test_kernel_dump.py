@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lastlog_py.medium import kernel_dump, ramoops
+from lastlog_py.medium.allowance import Allowance
 from lastlog_py.record import Problem, Record, Source
 from tests import zones
 
@@ -99,6 +100,28 @@ def test_a_damaged_compressed_record_gives_a_prefix(data: st.DataObject) -> None
         assert record.raw == bytes(body[body.index(b"\n") + 1:])
     else:
         assert len(record.text) > 0
+
+
+LARGE_LOG = b"".join(b"<4>[%12.6f] caf\xc3\xa9 %d\n" % (n / 7, n * 7919 % 10007)
+                     for n in range(15000))
+
+
+def test_a_large_log_with_an_accent_is_shown_whole() -> None:
+    text = b"Panic#1 Part1\n" + LARGE_LOG
+    region = zones.zone(1 << 18, zones.dump(text, flag="C")) + bytes(3 << 18)
+    assert ramoops.records(region).records[0].text == text.decode() and len(text) > 1 << 18
+
+
+def test_of_a_log_that_is_cut_the_end_is_shown() -> None:
+    """Its first line, too; the panic is at the end."""
+    text = b"Panic#1 Part1\n" + LARGE_LOG
+    left = Allowance(600_000)
+    (record,), (problem,) = kernel_dump.records(zones.dump(text, flag="C"), Source("ramoops"),
+                                                "zone", 1 << 18, left)
+    title, rest = record.text.encode().split(b"\n", 1)
+    assert title == b"Panic#1 Part1" and text.endswith(b"\n" + rest) and rest
+    assert kernel_dump.cost(record) < 300_000 and record.source.truncated and record.raw
+    assert "the first line and the end are shown" in problem.what
 
 
 @pytest.mark.parametrize("filler", [b"\0", b"\1", b"\xff"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lastlog_py.medium import division, ramoops
+from lastlog_py.medium import contents, division, ramoops
 from lastlog_py.medium.geometry import Geometry
 from lastlog_py.medium.layout import layouts
 from lastlog_py.medium.persistent_ram import HEADER_SIZE
@@ -78,6 +78,26 @@ def test_what_was_erased_does_not_come_back() -> None:
     zapped = bytearray(zones.zone(4096, zones.dump(zones.log(20))))
     zapped[4:12] = bytes(8)             # as the kernel does when its file is removed
     assert ramoops.records(bytes(zapped) + zones.zone(4096)).records == []
+
+
+@pytest.mark.parametrize("better", ["the lost one", "the zone's"])
+def test_what_was_erased_does_not_come_back_from_another_copy(better: str) -> None:
+    """The record has the places of all copies of its dump, and its own first."""
+    whole = zones.dump(zones.log(60))
+    damaged = whole[:400] + b"\x80" * 100 + whole[500:]
+    zone, lost = (damaged, whole) if better == "the lost one" else (whole, damaged)
+    other = zones.zone(4096, zones.dump(zones.log(9), "1600000000.000001"))
+    region = bytearray(zones.zone(4096, zone) + zones.zone(4096, lost, signature=0x44332211)
+                       + other)
+    region[4100:4108] = b"\x70" * 8     # nor is there a length
+    there = contents.read(bytes(region)).reading
+    (record,) = [each for each in there.records if each.text.encode() == zones.log(60)]
+    places = there.extents[record.id]
+    assert [offset for offset, _ in places] == [4096, 0] if zone == damaged else [0, 4096]
+    for offset, size in places:
+        region[offset:offset + size] = contents.erased("ramoops", bytes(region[offset:][:size]))
+    assert [each.text.encode() for each in contents.read(bytes(region)).reading.records] \
+        == [zones.log(9)]
 
 
 def test_what_was_erased_under_an_earlier_layout_does_not_come_back() -> None:
