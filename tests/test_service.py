@@ -18,6 +18,7 @@ from tests import foreign, packers, samples, zones
 from tests.machine import Machine
 
 C12 = "c12_null_deref_panic_on_oops"
+COPIED = 1795889071_123456789           # when a file was copied: not to whole microseconds
 
 
 def with_region(machine: Machine, region: bytes) -> Path:
@@ -497,6 +498,7 @@ def test_decode_joins_the_parts_of_a_dump(tmp_path: Path) -> None:
              "dmesg-erst-9": b"Panic#4 Part2\n" + b"".join(lines[:20])}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, ns=(COPIED, COPIED))
     records = service.decode([str(tmp_path / name) for name in files])["records"]
     assert len(records) == 4
     whole = records[0]
@@ -520,7 +522,7 @@ def lay(folder: Path, *files: str, times: bool = False) -> list[str]:
              service.decode([str(region_of(folder))])["records"] if each["kind"] == "kernel"}
     for file in files:
         (folder / file).write_bytes(samples.kernel_file(C12, file))
-        stamp = round(known[file] * 10**6) * 1000 if times else 1795889071_123456789
+        stamp = round(known[file] * 10**6) * 1000 if times else COPIED
         os.utime(folder / file, ns=(stamp, stamp))
     return [str(folder / file) for file in files]
 
