@@ -163,7 +163,7 @@ def torn_body(data: bytes, allowance: Allowance | None = None) -> tuple[int, boo
 
 def text_end(data: bytes, start: int, end: int) -> int:
     """Where text goes over into blank or cold memory; a character that lost a bit is not that."""
-    for odd in re.compile(rb"[^\t\n\r\x1b -\xff]").finditer(data, start, end):
+    for odd in re.compile(rb"[^\t\n\r\x1b -\xff]|\xff{8}").finditer(data, start, end):
         window = data[odd.start():min(end, odd.start() + 32)]
         if len(window.translate(None, TEXT)) * 4 > len(window):
             return odd.start()

@@ -153,3 +153,9 @@ def test_rows_in_memory_full_of_them_are_not_tried_one_by_one() -> None:
     (match,) = kernel_dump.lines(data)
     assert match.start() == data.index(b"\n") + 1 and match[1] == b"12"
     assert len(searched) == 2
+
+
+@pytest.mark.parametrize("blank", [bytes(64), b"\xff" * 64])
+def test_where_a_text_ends(blank: bytes) -> None:
+    text = "<6>[    1.000000] caf\u00e9\n".encode() * 9 + b"<6>[    1.0\xff0000] a\n"
+    assert kernel_dump.text_end(b"ab" + text + blank, 2, len(text) + 66) == len(text) + 2
