@@ -13,10 +13,8 @@ from typing import NamedTuple
 
 from ..record import Problem
 from . import forensics, kernel_dump, zone_ecc
-from .compression import TITLE
 from .geometry import Geometry, parity_bytes
 from .layout import MOST_ZONES, guesses, layouts, moved, split_ftrace, totals
-from .marks import SEED, is_near
 from .persistent_ram import (
     ORDERS,
     Ecc,
@@ -39,7 +37,6 @@ MOST_BEFORE = 8                     # zones before the first valid one that may 
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
 PARITIES = range(2, 33)             # bytes of a header's that are looked for
-SAMPLE = 64                         # bytes in which a dump's title is
 CONSOLE_LINE = rb"(?m:^\[ *\d+\.\d{6}\])"
 
 
@@ -50,6 +47,7 @@ class Division(NamedTuple):
     slots: list[Slot]           # of all zones that there should be
     ecc: Ecc | None
     problems: list[Problem]
+    order: str = ORDERS[0]      # of the bytes in the zones' headers
 
 
 def find_zones(region: bytes, given: Sequence[Geometry]) -> tuple[list[Zone], list[Problem]]:
@@ -59,6 +57,23 @@ def find_zones(region: bytes, given: Sequence[Geometry]) -> tuple[list[Zone], li
 
 
 def divide(region: bytes, given: Sequence[Geometry]) -> Division:
+    """The zones with valid headers, and of what is behind the dumps also those that are nearly so;
+    these do not count when it is told where the zones are."""
+    division = _divided(region, given)
+    held = {zone.slot: zone for zone in division.zones}
+    zones = [held.get(slot) or _nearly_at(region, slot, division) for slot in division.slots] \
+        if held else []
+    return division._replace(zones=[zone for zone in zones if zone])
+
+
+def _nearly_at(region: bytes, slot: Slot, division: Division) -> Zone | None:
+    """The zone in `slot` if its header is damaged only; a dump there is no other zone's."""
+    zone = nearly_zone_at(region, slot, division.order, division.ecc) \
+        if slot.kind != "kernel" else None
+    return zone if zone and _kind(zone.body(region)) != "kernel" else None
+
+
+def _divided(region: bytes, given: Sequence[Geometry]) -> Division:
     """The zones with valid headers: where a given geometry says, or by their signatures.
 
     Signatures of an earlier layout stay in memory, so a geometry is preferred, unless it is
@@ -103,16 +118,17 @@ def _laid_out(region: bytes, geometry: Geometry, base: int = 0,
 def _further_down(region: bytes, geometry: Geometry, scanned: Sequence[Zone],
                   division: Division) -> Division:
     """`division`, or if it fits better, the one of a part of the region, which begins with the
-    first zone: somebody dumped more memory than that."""
+    first zone: somebody dumped more memory than that.  Not if zones stand before it whose headers
+    are lost, or the region is as large as is said."""
     offsets = [zone.slot.offset for zone in scanned]
-    if not offsets:
+    if not offsets or geometry.mem_size == len(region):
         return division
     first = offsets[0]
     left, tried = MOST_HEADERS, [division]
     sizes = totals([at - first for at in offsets], len(region) - first)
     for total in sorted(sizes, key=lambda size: (size.bit_count(), size)):
         there = _laid_out(region, geometry, first, total)
-        if there is None:
+        if there is None or forensics.stand_before(region, there.slots[0]):
             continue
         missing = _missing_all(there)
         # A single zone fits whatever is said.
@@ -154,10 +170,7 @@ def _division(region: bytes, slots: Sequence[Slot], said: int = 0) -> Division:
     order, found = max(zip(ORDERS, by_order, strict=True), key=lambda each: _count(each[1]))
     if not _count(found):
         return Division([], slots, ecc, [])
-    zones = [straightened(region, zone) if zone else
-             nearly_zone_at(region, slot, order, ecc) if slot.kind != "kernel" else None
-             for slot, zone in zip(slots, found, strict=True)]
-    return Division([zone for zone in zones if zone], slots, ecc, [])
+    return Division([straightened(region, zone) for zone in found if zone], slots, ecc, [], order)
 
 
 def _count(zones: Iterable[Zone | None]) -> int:
@@ -320,12 +333,8 @@ def _name_zones(region: bytes, zones: list[Zone]) -> list[Zone]:
 
 
 def _kind(body: bytes) -> str:
-    """What a zone found by its signature holds, from its contents; empty ones count as dumps.
-
-    A dump's first line may have lost bits: then what it was, or the title behind it, tells.
-    """
-    begins = is_near(int.from_bytes(body[:4], "big"), SEED) or re.search(TITLE, body[:SAMPLE])
-    if not body or begins or any(kernel_dump.lines(body)):
+    """What a zone found by its signature holds, from its contents; empty ones count as dumps."""
+    if not body or forensics.begins_dump(body) or any(kernel_dump.lines(body)):
         return "kernel"
     lines = body.count(b"\n", 0, 8192) + 1
     return "console" if len(re.findall(CONSOLE_LINE, body[:8192])) * 2 >= lines else "pmsg"

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 from . import kernel_dump, zone_ecc
 from .allowance import Allowance
-from .compression import unpack
-from .marks import HEAD, PAGE, may_begin
+from .compression import TITLE, unpack
+from .marks import HEAD, PAGE, SEED, is_near, may_begin
 from .persistent_ram import HEADER_SIZE, ORDERS, Ecc, Slot, Zone, zone_at
 from .reed_solomon import BLOCK
 from .zone_ecc import Repair
 
-__all__ = ["DAMAGED", "Lost", "as_it_looks", "beginnings", "find", "is_held", "lost_headers"]
+__all__ = ["DAMAGED", "Lost", "as_it_looks", "beginnings", "begins_dump", "find", "is_held",
+           "lost_headers", "stand_before"]
 
 MOST_LOST = 1024                    # dumps; more are noise, or made to keep us busy
 LEAST_TEXT = 64                     # bytes that are taken for what is left of a console
@@ -32,6 +33,9 @@ CACHE_LINES = (16, 32, 36, 64)
 BLANKS = (bytes(128), b"\xff" * 128)
 MOST_PLACES = 64                    # behind blank memory that are looked at
 MOST_MISSED = 4                     # of these, in which nothing is found: each takes 20 ms
+
+SAMPLE = 64                         # bytes in which a dump's title is
+MOST_BEFORE = 16                    # places before the zones in which others are looked for
 
 PROBED = 4                          # blocks, of which one that parity fits shows a zone
 PARTS = 8                           # into which a place for zones without headers is divided
@@ -166,6 +170,32 @@ def _beginning(region: bytes, at: int, end: int) -> str | None:
     sample = data[CACHE_LINE:]
     lines = sample.count(b"\n")
     return "console" if lines > 1 and 2 * len(CONSOLE_LINE.findall(sample)) > lines else None
+
+
+def begins_dump(body: bytes) -> bool:
+    """Whether a zone's data begins as a dump does.  Its first line may have lost bits: then what it
+    was, or the title behind it, tells."""
+    return is_near(int.from_bytes(body[:4], "big"), SEED) \
+        or re.search(TITLE, body[:SAMPLE]) is not None
+
+
+def stand_before(region: bytes, first: Slot) -> bool:
+    """Whether zones without a header stand before the `first` one, if the region begins with them:
+    of its size, each with what is left of a dump in it."""
+    places = range(first.offset - first.size, -1, -first.size) if first.size > 0 else range(0)
+    return first.offset % max(first.size, 1) == 0 and any(
+        _is_left(region, first._replace(offset=at)) for at in places[:MOST_BEFORE])
+
+
+def _is_left(region: bytes, slot: Slot) -> bool:
+    """Whether the slot's place holds a dump, though no header; of a compressed one that lost its
+    first bytes only that it begins behind them is seen."""
+    end = slot.offset + slot.size
+    behind = region[slot.offset + CACHE_LINE:min(end, slot.offset + 2 * CACHE_LINE)]
+    lost = not region[slot.offset:slot.offset + CACHE_LINE // 2].strip(b"\0\xff")
+    return begins_dump(region[slot.data:slot.data + SAMPLE]) \
+        or _beginning(region, slot.offset, end) is not None \
+        or (lost and 8 * len(behind.translate(None, b"\0\xff")) > 7 * CACHE_LINE)
 
 
 def _outside(image: bytes, zones: Iterable[Zone]) -> Iterator[re.Match[bytes]]:

@@ -15,9 +15,10 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import NamedTuple
 
-from . import zone_ecc
+from . import forensics, zone_ecc
 from .geometry import Geometry
 from .persistent_ram import (
+    HEADER_SIZE,
     ORDERS,
     Ecc,
     Slot,
@@ -33,6 +34,7 @@ __all__ = ["MOST_ZONES", "guesses", "layouts", "moved", "split_ftrace", "totals"
 MOST_ZONES = 1 << 14                # in 64 MiB, of 4 KiB each; more are made to keep us busy
 SMALLEST = 1024                     # bytes of a zone that is guessed at
 MOST_CPUS = 256
+SAMPLE = 64                         # bytes that tell a dump from anything else
 MOST_GUESSES = 20000                # divisions that are looked at
 MOST_TRIED = 8                      # of these, that are worth a closer look
 MOST_BEHIND = 256                   # dump zones in whose place others are looked for
@@ -124,8 +126,9 @@ def _is_zone(region: bytes, slot: Slot) -> bool:
     if b"\x43" not in (region[slot.offset:slot.offset + 1],
                        region[slot.offset + 3:slot.offset + 4]):
         return False
-    return any(zone_at(region, slot, order) or nearly_zone_at(region, slot, order)
-               for order in ORDERS)
+    return any(zone_at(region, slot, order) for order in ORDERS) or (
+        not forensics.begins_dump(region[slot.data:slot.data + SAMPLE])
+        and any(nearly_zone_at(region, slot, order) for order in ORDERS))
 
 
 # --- without being told
@@ -138,7 +141,7 @@ class _Marks(NamedTuple):
     offsets: list[int]          # of these, and of where a header was lost, in order
     traces: Callable[[Slot], int]           # zones of ftrace that the area is divided into
     ends_in: Callable[[Slot, Ecc], bool]    # its header's parity is where it has to be
-    nearly: Callable[[int], bool]           # a signature is there but for some bits
+    nearly: Callable[[int], bool]           # a signature is there but for some bits, and no dump
 
 
 class _Guess(NamedTuple):
@@ -169,6 +172,7 @@ def guesses(region: bytes, zones: Iterable[Zone], lost: Iterable[int]) -> list[l
         there = [_moved(zone, -first) for zone in zones]
         more, explained = _guesses(region[first:], there, [at - first for at in lost])
         more = [[moved(slot, first) for slot in slots] for slots in more]
+        more = [slots for slots in more if not forensics.stand_before(region, slots[0])]
         found = more if explained and not found else [*found, *more]
     return found
 
@@ -189,7 +193,7 @@ def _guesses(region: bytes, zones: Iterable[Zone],
     marks = _Marks(by_offset, sorted({*by_offset, *lost}),
                    cache(lambda slot: _traces(region, slot)),
                    cache(lambda slot, ecc: _ends_in(region, slot, ecc)),
-                   cache(lambda offset: is_nearly_signed(region, offset)))
+                   cache(lambda offset: _nearly(region, offset)))
     grids = [(record, _ecc_on_grid(region, marks, record)) for record in _sizes(marks)]
     best: list[tuple[_Guess, int]] = []
     for total in totals(marks.offsets, len(region)):
@@ -305,6 +309,14 @@ def _score_behind(marks: _Marks, slots: Sequence[Slot], ecc: Ecc | None) -> int:
 def _ends_in(region: bytes, slot: Slot, ecc: Ecc) -> bool:
     end = slot.offset + slot.size
     return header_parity(region[slot.offset:slot.data], ecc.size) == region[end - ecc.size:end]
+
+
+def _nearly(region: bytes, offset: int) -> bool:
+    """Whether a zone with a damaged header, of which contents do not tell that it is a dump's, is
+    at `offset`."""
+    sample = region[offset + HEADER_SIZE:offset + HEADER_SIZE + SAMPLE]
+    return is_nearly_signed(region, offset) and bool(sample.strip(b"\0\xff")) \
+        and not forensics.begins_dump(sample)
 
 
 def _unexplained(zone: Zone) -> int:

@@ -56,7 +56,7 @@ def records(region: bytes, given: Sequence[Geometry] = (), live: bool = False,
     stands elsewhere behind headers that say "empty": the kernel threw it away, or somebody erased
     it.  (What stands behind a damaged header is always shown.)
     """
-    zones, slots, ecc, problems = divide(region, given)
+    zones, slots, ecc, problems, _ = divide(region, given)
     image, repairs = zone_ecc.mend(region, zones)
     allowance = Allowance(min(int(MOST_UNPACKED * len(region)), LARGEST) + (1 << 18))
     used = [(zone, repair) for zone, repair in zip(zones, repairs, strict=True)

@@ -272,3 +272,35 @@ def test_a_dump_that_ends_before_its_zones_do(cut: int, within: int, beyond: int
     assert [what for what in whats if "ends before" in what] == (
         [f"the dump ends before {beyond} of the 16 zones: it was cut short"] if beyond else [])
     assert not any("damaged" in what or "lost" in what or "not where" in what for what in whats)
+
+
+# --- lost headers, and what else may be told from them
+
+
+@pytest.mark.parametrize("lost", [1, 9, 12])
+@pytest.mark.parametrize("given", [[], [Geometry(8192)], [Geometry(8192, mem_size=16 * 8192)]])
+def test_lost_headers_at_the_front_do_not_move_the_region(given: list[Geometry],
+                                                          lost: int) -> None:
+    """A reset may lose the first line of the cache of each zone."""
+    region = bytearray(b"".join(zones.zone(8192, zones.dump(zones.log(80 + n),
+                                                                 f"17000{n:05}.000042"))
+                                for n in range(16)))
+    for n in range(lost):
+        region[n * 8192:n * 8192 + 64] = bytes(64)
+    found = ramoops.records(bytes(region), given)
+    assert {(record.source.offset or 0) // 8192 for record in found.records} == {*range(16)}
+    assert not any("begins at" in problem.what for problem in found.problems)
+
+
+@pytest.mark.parametrize("bit", [1, 4, 16, 256])
+@pytest.mark.parametrize("given", [[], [Geometry(8192, 4096)]])
+def test_a_dump_with_one_wrong_bit_in_its_header_is_no_console(given: list[Geometry],
+                                                               bit: int) -> None:
+    region = bytearray(b"".join([*(zones.zone(8192, zones.dump(
+        zones.log(60 + n), f"17000{n:05}.000042")) for n in range(8)),
+        zones.zone(4096, CONSOLE[:4084])]))
+    start = int.from_bytes(region[7 * 8192 + 4:7 * 8192 + 8], "little")
+    region[7 * 8192 + 4:7 * 8192 + 8] = (start ^ bit).to_bytes(4, "little")
+    found = ramoops.records(bytes(region), given).records
+    assert [record.kind for record in found].count("console") == 1
+    assert len([record for record in found if record.kind == "kernel"]) == 8
