@@ -33,7 +33,6 @@ __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
 MOST_SIGNATURES = 1 << 17           # that are looked at: two for each KiB of 64 MiB
 MOST_HEADERS = 1 << 14              # that are looked at to see where a larger dump's zones begin
-MOST_BEFORE = 8                     # zones before the first valid one that may have been lost
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
 PARITIES = range(2, 33)             # bytes of a header's that are looked for
@@ -144,12 +143,6 @@ def _missing_all(division: Division) -> int:
     return len(division.slots) - len(division.zones)
 
 
-def _missing(division: Division) -> int:
-    """The same, if the region begins with the zones, less a few: the first ones may be lost."""
-    missing = _missing_all(division)
-    return missing if division.slots and division.slots[0].offset else missing - MOST_BEFORE
-
-
 def _beginning(division: Division) -> list[Problem]:
     base = division.slots[0].offset if division.slots else 0
     return [Problem("region", f"ramoops' region begins at offset {base:#x} of what was read",
@@ -236,13 +229,14 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
     return Division(scanned, slots, None, []) if ecc is None else _division(region, slots)
 
 
-def _agreement(region: bytes, division: Division) -> tuple[int, int, int]:
+def _agreement(region: bytes, division: Division) -> tuple[int, int]:
     """How many headers are valid where they should be, and lead to what should be there: error
-    correction shows more of them than their signatures did; and how few are missing."""
+    correction shows more of them than their signatures did.  What is missing does not count: its
+    header may be damaged."""
     shown = [zone for zone in division.zones if zone.used and zone.slot.kind != "ftrace"]
     image, _ = zone_ecc.mend(region, shown[-MOST_SHOWN:])
-    return (len(division.zones), sum(zone.slot.kind == _kind(zone.body(image))
-                                     for zone in shown[-MOST_SHOWN:]), -_missing(division))
+    return len(division.zones), sum(zone.slot.kind == _kind(zone.body(image))
+                                    for zone in shown[-MOST_SHOWN:])
 
 
 def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
