@@ -229,14 +229,16 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
     return Division(scanned, slots, None, []) if ecc is None else _division(region, slots)
 
 
-def _agreement(region: bytes, division: Division) -> tuple[int, int]:
+def _agreement(region: bytes, division: Division) -> tuple[int, int, int]:
     """How many headers are valid where they should be, and lead to what should be there: error
-    correction shows more of them than their signatures did.  What is missing does not count: its
-    header may be damaged."""
+    correction shows more of them than their signatures did; and how few are not even damaged."""
     shown = [zone for zone in division.zones if zone.used and zone.slot.kind != "ftrace"]
     image, _ = zone_ecc.mend(region, shown[-MOST_SHOWN:])
-    return len(division.zones), sum(zone.slot.kind == _kind(zone.body(image))
-                                    for zone in shown[-MOST_SHOWN:])
+    held = {zone.slot for zone in division.zones}
+    missing = sum(slot not in held and not is_nearly_signed(region, slot.offset)
+                  for slot in division.slots)
+    return (len(held), sum(zone.slot.kind == _kind(zone.body(image))
+                           for zone in shown[-MOST_SHOWN:]), -missing)
 
 
 def _by_parity(region: bytes, lost: Sequence[int]) -> Division:
