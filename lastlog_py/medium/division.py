@@ -33,6 +33,7 @@ __all__ = ["Division", "divide", "find_zones", "is_blank"]
 
 MOST_SIGNATURES = 1 << 17           # that are looked at: two for each KiB of 64 MiB
 MOST_HEADERS = 1 << 14              # that are looked at to see where a larger dump's zones begin
+MOST_BEFORE = 8                     # zones before the first valid one that may have been lost
 MOST_SHOWN = 16                     # zones whose contents are looked at to tell their kinds
 SMALLEST = 1024                     # bytes of a zone that only its parity shows
 PARITIES = range(2, 33)             # bytes of a header's that are looked for
@@ -231,12 +232,15 @@ def _without_being_told(region: bytes, scanned: list[Zone]) -> Division:
 
 def _agreement(region: bytes, division: Division) -> tuple[int, int, int]:
     """How many headers are valid where they should be, and lead to what should be there: error
-    correction shows more of them than their signatures did; and how few are not even damaged."""
+    correction shows more of them than their signatures did; and how few are not even damaged: a
+    few may be blank before the first one."""
     shown = [zone for zone in division.zones if zone.used and zone.slot.kind != "ftrace"]
     image, _ = zone_ecc.mend(region, shown[-MOST_SHOWN:])
     held = {zone.slot for zone in division.zones}
     missing = sum(slot not in held and not is_nearly_signed(region, slot.offset)
                   for slot in division.slots)
+    if division.slots and not division.slots[0].offset:
+        missing -= MOST_BEFORE
     return (len(held), sum(zone.slot.kind == _kind(zone.body(image))
                            for zone in shown[-MOST_SHOWN:]), -missing)
 
