@@ -361,7 +361,7 @@ def _texts(image: bytes, zones: Iterable[Zone], slots: Iterable[Slot], ecc: Ecc 
         if slot.kind not in ("console", "pmsg") or (zone and (zone.used or not recover)):
             continue
         body = _ring_text(image[slot.data:slot.data + max(0, slot.capacity(ecc))])
-        if body:
+        if body and not begins_dump(body):      # a dump there is shown already
             yield Lost(Zone(slot, 0, len(body)), body, zone is not None, None)
 
 

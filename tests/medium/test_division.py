@@ -186,6 +186,21 @@ def test_the_first_zones_may_be_lost_without_a_larger_dump() -> None:
             == [2]
 
 
+@pytest.mark.parametrize("given", [[], [Geometry(8192, 4096)], [Geometry(8192, 8192)]])
+@pytest.mark.parametrize("bit", range(0, 32, 5))
+def test_a_damaged_dump_where_a_console_should_be_is_a_dump(bit: int,
+                                                          given: list[Geometry]) -> None:
+    """The geometry that is given says that a console stands there, or what is not told does."""
+    dumps = [zones.dump(zones.log(30 + each), f"170000000{each}.000042") for each in range(3)]
+    region = bytearray(b"".join(zones.zone(8192, each) for each in dumps)
+                       + zones.zone(4096, CONSOLE[:3000]))
+    for at in (2 * 8192, 3 * 8192):
+        region[at + bit // 8] ^= 1 << bit % 8
+    records = ramoops.records(bytes(region), given).records
+    assert [record.kind for record in records if record.text.startswith("====")] == []
+    assert sum(record.kind == "kernel" for record in records) == 3
+
+
 @pytest.mark.parametrize(("body", "kind"), [
     (zones.dump(LOG), "kernel"), (b"==\x3f=1700000000,000042-C\n" + bytes(range(256)), "kernel"),
     (b"\xff" * 30 + LOG, "kernel"), (b"", "kernel"), (CONSOLE, "console"),
