@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .pattern import Pattern
 
-__all__ = ["Line", "ends_of", "last_time", "lines_of"]
+__all__ = ["LONGEST", "Line", "ends_of", "last_time", "lines_of"]
 
 # The level, the time stamp, the caller: each may be missing.  "[240.]" is v3.0's on a MIPS
 # without a clock of its own, "[c4]" is how vendors wrote the processor before v5.1, "[5 T1    d.]"
@@ -63,7 +63,7 @@ _EXTENDED = Pattern(r"(\d{1,4}),\d{1,20},(\d{1,14}),[^;\s]{1,60};", ";")
 
 # No kernel prints longer lines (PRINTK_MESSAGE_MAX is 2048 since v6.0, 1024 before), and no log
 # of 1 MiB has more of them; both keep hostile text from costing time.
-_LONGEST = 2048
+LONGEST = 2048
 _FIRST, _LAST = 1000, 12000
 # Characters; no kernel's log ring is larger.  Each line of a dump full of lines would take more
 # memory than the line has characters.
@@ -85,7 +85,7 @@ def lines_of(text: str) -> list[Line]:
     lines = [line for line in ends_of(text).split("\n") if line]
     if len(lines) > _FIRST + _LAST:
         lines = lines[:_FIRST] + lines[-_LAST:]
-    return [_line(line[:_LONGEST]) for line in lines]
+    return [_line(line[:LONGEST]) for line in lines]
 
 
 def ends_of(text: str) -> str:

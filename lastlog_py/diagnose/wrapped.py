@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .line import Line
+from .line import LONGEST, Line
 from .pattern import Pattern
 
 __all__ = ["joined"]
@@ -21,8 +21,6 @@ _HALVES = (
     (Pattern(r"WARNING: .{0,400}\.[ch]:\d{1,6}$", "WARNING: "), Pattern(r"[\w.]{1,128}\+0x")),
     (Pattern(r".*\+0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}$", "/0x"), Pattern(r"\[[\w.-]{1,64}\]$", "[")),
 )
-
-_LONGEST = 2048             # characters; no kernel prints longer lines (PRINTK_MESSAGE_MAX)
 
 
 def joined(lines: Sequence[Line]) -> list[Line]:
@@ -44,5 +42,5 @@ def joined(lines: Sequence[Line]) -> list[Line]:
 
 
 def _continues(first: str, second: str) -> bool:
-    return len(first) + len(second) < _LONGEST and \
+    return len(first) + len(second) < LONGEST and \
         any(end.match(first) and begin.match(second) for end, begin in _HALVES)
